@@ -10,7 +10,7 @@ VSIX := green-code-$(VERSION).vsix
 TEST_VSIX := build/test/green-code.vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools trials lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,13 @@ test-editor: $(TEST_VSIX)  ## the packaged extension in a real VS Code in a brow
 editor-tools:  # what test-editor would install first; where that fails, it says so itself
 	-@node extension/test/e2e/install.mjs >/dev/null
 
+SCALE ?= 1
+SEED ?= 0
+ONLY ?=
+
+trials: $(READY) node_modules/.stamp  ## try to break it for a quarter of an hour, into docs/reliability.md: make trials ONLY=kill SCALE=0.1
+	cd daemon && $(abspath $(BIN))/python -m tests.trials --scale $(SCALE) --seed $(SEED) --only $(ONLY) $(if $(filter 1,$(SCALE)),--write)
+
 lint: $(BIN)/green-code node_modules/.stamp  ## ruff, mypy, import-linter, tsc, eslint
 	$(BIN)/ruff check daemon
 	$(BIN)/ruff format --check daemon
@@ -89,21 +96,30 @@ format: $(BIN)/green-code  ## ruff format and its safe fixes
 
 package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
 
-CONTENTS := $(shell git ls-files daemon/green_code extension agent_models package.json package.nls*.json .vscodeignore LICENSE NOTICE CHANGELOG.md)
+LOCKS := build/locks/requirements.txt
 
-$(VSIX): $(READY) node_modules/.stamp $(CONTENTS)
+$(LOCKS): pyproject.toml daemon/release/locks.py | $(BIN)/green-code  # needs the package index
+	$(BIN)/python daemon/release/locks.py $(@D) >/dev/null
+	@touch $@
+
+CONTENTS := $(shell git ls-files daemon/green_code daemon/release extension agent_models package.json package.nls*.json .vscodeignore LICENSE NOTICE CHANGELOG.md)
+
+$(VSIX): $(READY) node_modules/.stamp $(LOCKS) $(CONTENTS)
 	$(BIN)/python -m green_code.kernels.build --target all >/dev/null
 	$(PACK)
 
-$(TEST_VSIX): $(READY) node_modules/.stamp $(CONTENTS)  # with this machine's kernel alone: the others take minutes to compile
+$(TEST_VSIX): $(READY) node_modules/.stamp $(LOCKS) $(CONTENTS)  # with this machine's kernel alone: the others take minutes to compile
 	@mkdir -p $(@D)
 	$(PACK)
 
 define PACK
 rm -rf bundled build/lib build/bdist*
 $(BIN)/python -m build --wheel --no-isolation --outdir bundled >/dev/null
+cp build/locks/*.txt bundled
 npm run --silent build
+$(BIN)/python daemon/release/sbom.py --locks build/locks --dist dist --bundled bundled
 npm run --silent package -- --out $@
+$(BIN)/python daemon/release/sbom.py --check $@
 endef
 
 ##@ Laboratory: train and measure
@@ -127,12 +143,12 @@ $(WORK)/%-source/src.zip:  # from the Debian package of that name, unpacked and 
 
 EXCLUDE ?=
 
-corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode 2 × 16 M tokens to train on (EXCLUDE=files of evaluation rows)
+corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode code in ten languages (EXCLUDE=files of evaluation rows)
 	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
 PREFILL_EXIT ?= 11
 
-adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
+adapt: $(BIN)/green-code $(JDK_SOURCES)  ## exits for the default model, whose layers stay as they are, into agent_models/ (resumes)
 	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --prefill-exit $(PREFILL_EXIT)
 
 EXITS ?= 13

@@ -7,6 +7,7 @@ GREEN_CODE_BUNDLES (agent_models).
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import os
@@ -25,6 +26,8 @@ RUNTIME_VARIABLE = "GREEN_CODE_RUNTIME_DIR"
 CACHE_VARIABLE = "GREEN_CODE_CACHE_DIR"
 DATA_VARIABLE = "GREEN_CODE_DATA_DIR"
 BUNDLES_VARIABLE = "GREEN_CODE_BUNDLES"
+_DATA_NAMES = ("energy.sqlite3*", "gate*", "agent_models")
+_CACHE_NAMES = ("models", "costs-*", "devices-*", f"*-{'[0-9a-f]' * 16}*")  # the last are converted models
 
 
 def user_key() -> str:
@@ -77,6 +80,34 @@ def _runtime_path() -> Path:
 
 def _own_runtime_path() -> Path:
     return Path(tempfile.gettempdir()) / f"{APPLICATION}-{user_key()}"
+
+
+def keep_private() -> None:
+    """What this process and its children write is the user's alone, and so is what earlier ones have written.
+
+    In the folders, which the user may have chosen, only what is ours is corrected; no link is followed, and no file that has
+    another name elsewhere.
+    """
+    if sys.platform == "win32":  # the user's profile is private there
+        return
+    os.umask(0o077)
+    for folder, names in ((data_dir(), _DATA_NAMES), (cache_dir(), _CACHE_NAMES), (_runtime_path(), ("engine-*",))):
+        if not folder.is_dir():
+            continue
+        _make_private(folder)
+        for top in (path for name in names for path in folder.glob(name) if not path.is_symlink()):
+            _make_private(top)
+            for below, inner, files in os.walk(top):
+                for one in (*inner, *files):
+                    _make_private(Path(below, one))
+
+
+def _make_private(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        info = path.lstat()
+        own = stat.S_ISDIR(info.st_mode) or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1)
+        if own and info.st_uid == os.getuid() and info.st_mode & 0o077:
+            path.chmod(stat.S_IMODE(info.st_mode) & ~0o077)
 
 
 def environment() -> dict[str, str]:

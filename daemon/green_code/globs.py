@@ -72,7 +72,11 @@ class Glob:
 
 def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> str | None:
     """The first glob that matches a path, its part below a workspace folder, or (without a slash) any of its parts."""
-    path = path[-_PATH_CHARACTERS_AT_MOST:]
+    return _first_match(tuple(globs), path[-_PATH_CHARACTERS_AT_MOST:], tuple(folders))
+
+
+@lru_cache(maxsize=256)
+def _first_match(globs: tuple[str, ...], path: str, folders: tuple[str, ...]) -> str | None:
     pure = PurePosixPath(path)
     candidates = [path.lstrip("/")]
     for folder in folders:

@@ -60,3 +60,4 @@ def log_to(handler: logging.Handler, form: str, level: int = logging.INFO) -> No
     handler.addFilter(Sparing())
     handler.setFormatter(Cut(form))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.raiseExceptions = False  # a full disk would put a traceback for each record into another file

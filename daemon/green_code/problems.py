@@ -6,7 +6,9 @@ Raised where input, a model, a bundle or the machine is not as needed. Any other
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import reprlib
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 ECHO_CHARACTERS: Final = 100
@@ -33,6 +35,28 @@ def too_large(model: str, why: str = "", other: str = "") -> Problem:
         "no_memory",
         f"There is not enough memory for {model}{because}. Close something, or select a smaller model{instead}.",
     )
+
+
+@contextlib.contextmanager
+def refusing(problem: Callable[[str], Exception]) -> Iterator[None]:
+    """Turns whatever a hostile file makes a library raise into `problem(what)`. A panic of one in Rust is no `Exception`.
+
+    A Problem stays one, and lack of memory says nothing of the file.
+    """
+    try:
+        yield
+    except (Problem, MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise problem(in_one_line(error)) from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an exception says, without the file's line breaks and length."""
+    said, kind = " ".join(str(error)[:1000].split())[:200], type(error)
+    # Of Python's own, most say little without their name: KeyError, RecursionError.
+    named = not said or (kind.__module__ == "builtins" and not issubclass(kind, (OSError, ValueError)))
+    return f"{kind.__name__}: {said}".removesuffix(": ") if named else said
 
 
 def retrieve_exception(future: asyncio.Future[Any]) -> None:

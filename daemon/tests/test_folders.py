@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from platformdirs.api import PlatformDirsABC
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from green_code import folders
 
@@ -54,3 +59,21 @@ def test_a_session_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv(folders.RUNTIME_VARIABLE, raising=False)
     monkeypatch.setattr(folders.platformdirs, "user_runtime_dir", lambda name: str(tmp_path / name))
     assert folders.runtime_dir() == tmp_path / "green-code"
+
+
+@pytest.mark.parametrize("platform", [Unix, MacOS, Windows])
+def test_the_readme_names_the_folders_that_remain_on_each_platform(
+    platform: type[PlatformDirsABC], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the class that platformdirs takes there; this machine is only one of them."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    removal = readme[readme.index("**To remove it**") :].partition("\n\n")[0]
+    named = re.findall(r"(?:~|%LOCALAPPDATA%)[\w./\\ ]*?green-code", removal)
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: "%LOCALAPPDATA%")
+    dirs = platform(folders.APPLICATION)
+    for folder in (dirs.user_data_dir, dirs.user_cache_dir):
+        shown = folder.replace("/home/me", "~").replace("%LOCALAPPDATA%/", "%LOCALAPPDATA%\\")
+        assert any(shown.startswith(path) for path in named), (shown, named)

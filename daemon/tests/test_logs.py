@@ -66,6 +66,7 @@ def test_the_engines_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
     monkeypatch.setattr(process, "LOG_BYTES", 10_000)
     process._log_to(tmp_path / "engine.log")
     [handler] = root.handlers
@@ -77,3 +78,19 @@ def test_the_engines_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         namespace[f"say{number}"](logging.getLogger("engine"))
     handler.close()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10_000 * (1 + process.LOG_FILES)
+
+
+def test_a_log_that_cannot_be_written_fills_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(logging.StreamHandler):
+        def format(self, record: logging.LogRecord) -> str:
+            raise OSError("No space left on device")
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    logs.log_to(Full(), "%(message)s")
+    root.error("a bad frame")
+    assert capsys.readouterr().err == ""

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from green_code import __version__
+from green_code import __version__, folders
 from green_code.problems import Problem
 
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character
+    folders.keep_private()
     try:
         return _dispatch(arguments)
     except Problem as problem:

@@ -14,7 +14,8 @@ from typing import Any
 
 from green_code.decoding.bundle_contents import read_contents
 from green_code.folders import bundles_dir
-from green_code.models.bundle import DELTA, Bundle, load_bundle
+from green_code.lsp.gate import read_weights
+from green_code.models.bundle import DELTA, GATE, Bundle, load_bundle
 from green_code.models.delta import Delta
 from green_code.problems import Problem
 
@@ -56,6 +57,7 @@ def check_bundle(folder: Path) -> Bundle:
     if (delta := bundle.part(DELTA)) is not None:
         Delta(delta)
     read_contents(bundle).adapters  # noqa: B018 - read, so that damage is found
+    bundle.read(GATE, read_weights)
     return bundle
 
 
@@ -71,7 +73,7 @@ def _examine(folder: Path) -> dict[str, Any]:
 def _described(bundle: Bundle) -> dict[str, Any]:
     files = bundle.manifest["files"]
     return {
-        "base": bundle.manifest.get("base", {}).get("model"),
+        "base": bundle.manifest["base"]["model"],
         "exits": list(bundle.exits),
         "prefill_exit": bundle.prefill_exit,
         "vocabulary": len(bundle.vocabulary) if bundle.vocabulary else None,

@@ -17,7 +17,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -174,8 +174,8 @@ def check_bundles() -> Finding | list[Finding]:
     return found
 
 
-def check_cache() -> Finding:
-    """The cache of converted weights: writable, with enough space."""
+def check_cache() -> Finding | list[Finding]:
+    """The cache of converted weights: writable, with enough space, and undamaged."""
     folder = folders.cache_dir()
     if fault := _write_fault(folder):
         fix = f"Set {folders.CACHE_VARIABLE} to a writable folder."
@@ -184,7 +184,19 @@ def check_cache() -> Finding:
     if free < CACHE_BYTES:
         fix = f"Free {CACHE_BYTES / 2**30:.0f} GiB, or set {folders.CACHE_VARIABLE} to a larger disk."
         return Finding("warn", f"{folder} has {free / 2**30:.1f} GiB free", fix)
-    return Finding("ok", f"{folder}, {free / 2**30:.0f} GiB free")
+    damaged = list(_damaged_weights(folder))
+    return damaged or Finding("ok", f"{folder}, {free / 2**30:.0f} GiB free")
+
+
+def _damaged_weights(cache: Path) -> Iterator[Finding]:
+    from green_code.models.block_hashes import HASHES, check_hashes
+
+    for folder in sorted(path.parent for path in cache.glob(f"*/{HASHES}")):
+        try:
+            check_hashes(folder, sampled_blocks=None)
+        except Exception as error:
+            fix = f"Remove {folder}; the model is converted again when it is next used."
+            yield Finding("warn", f"the converted weights in {folder.name} are damaged: {error}", fix)
 
 
 def check_runtime_folder() -> Finding:
@@ -207,7 +219,8 @@ def check_engine() -> Finding:
     if not status["running"]:
         return Finding("ok", "not running; the first request starts it")
     if status["state"] == "error":
-        return Finding("fail", f"pid {status['pid']} reports {status['reason']}", status["message"])
+        fix = status["message"].replace("Run `green-code doctor`; the", "The")  # which is what runs
+        return Finding("fail", f"pid {status['pid']} reports {status['reason']}", fix)
     model = status["model"] or "no model"
     return Finding("ok", f"{__version__}, pid {status['pid']}, {status['state']}, {model}")
 

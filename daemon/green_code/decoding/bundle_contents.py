@@ -8,11 +8,10 @@ from functools import cached_property
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
 from green_code.decoding.ngram_table import NgramTable, read_ngram_table
 from green_code.decoding.stop_network import StopNetwork, load_stop_network
-from green_code.models.adapters import Adapters, read_adapters, read_part
-from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, Bundle
+from green_code.models.adapters import Adapters, read_adapters
+from green_code.models.bundle import AGENT, MANIFEST, NGRAMS, STOP_AGENT, Bundle
 from green_code.models.config import ModelConfig
 from green_code.models.vocabulary import Vocabulary
-from green_code.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -34,32 +33,30 @@ class BundleContents:
         return read_adapters(self.bundle)
 
     def check_fit(self, config: ModelConfig, vocabulary: Vocabulary) -> None:
-        """The adapters are checked when weights are converted (models/weights.py).
+        """The adapters are checked when weights are converted (models/conversion.py).
 
         Raises:
-            Problem: the agent or the n-grams are of another model.
+            Problem: the exits, an agent or the n-grams are of another model.
         """
-        bundle, classifier = self.bundle, self.classifier
+        bundle, classifier, stopping, ngrams = self.bundle, self.classifier, self.stop_network, self.ngrams
         if bundle is None:
             return
-        if classifier and (classifier.width != config.width or bundle.exits[-1] >= config.layers):
-            raise Problem(
-                "bundle_invalid",
-                f"bundle {bundle.name}: its agent is for width {classifier.width}, exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
+        has = f"the model has width {config.width} and {config.layers} layers"
+        deepest = max((*bundle.exits[-1:], bundle.prefill_exit or 0))
+        if deepest >= config.layers:
+            raise bundle.refusal(
+                f"{MANIFEST} has an exit at layer {deepest}, {has}", "adapt it anew with `green-code adapt`"
             )
-        stopping = self.stop_network
+        if classifier and classifier.width != config.width:
+            raise bundle.refusal(f"{AGENT} is for width {classifier.width}, {has}", "retrain with `green-code train`")
         if stopping and (stopping.width != config.width or stopping.depth >= config.layers):
-            raise Problem(
-                "bundle_invalid",
-                f"bundle {bundle.name}: its stop agent is for width {stopping.width} and layer {stopping.depth}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train stops`.",
-            )
-        if self.ngrams is not None and (
-            self.ngrams.vocabulary_digest != vocabulary.digest or self.ngrams.greatest_token >= config.vocabulary
-        ):
-            raise Problem(
-                "bundle_invalid",
-                f"bundle {bundle.name}: {NGRAMS} is counted in tokens of another vocabulary; count it anew with `green-code adapt ngrams`.",
-            )
+            what = f"{STOP_AGENT} is for width {stopping.width} and layer {stopping.depth}, {has}"
+            raise bundle.refusal(what, "retrain with `green-code train stops`")
+        if ngrams is None:
+            return
+        if ngrams.vocabulary_digest != vocabulary.digest or ngrams.greatest_token >= len(vocabulary):
+            what = f"{NGRAMS} is counted in tokens of another vocabulary"
+            raise bundle.refusal(what, "count it anew with `green-code adapt ngrams`")
 
 
 def read_contents(bundle: Bundle | None) -> BundleContents:
@@ -69,10 +66,9 @@ def read_contents(bundle: Bundle | None) -> BundleContents:
     """
     if bundle is None:
         return BundleContents()
-    agent = bundle.part(AGENT)
     return BundleContents(
         bundle,
-        load_exit_classifier(agent, bundle.exits) if agent is not None else None,
-        read_part(bundle, NGRAMS, read_ngram_table),
-        load_stop_network(stopping) if (stopping := bundle.part(STOP_AGENT)) is not None else None,
+        bundle.read(AGENT, lambda path: load_exit_classifier(path, bundle.exits)),
+        bundle.read(NGRAMS, read_ngram_table),
+        bundle.read(STOP_AGENT, load_stop_network),
     )

@@ -18,7 +18,6 @@ from green_code.decoding.network_files import Parameters, check_shapes, load_net
 from green_code.kernels.binding import EXTRA_FEATURES
 from green_code.kernels.exit_classifier import ExitParameters
 from green_code.models.backend import TopToken
-from green_code.problems import Problem
 
 CONTINUE, EXIT = 0, 1
 HIDDEN_UNITS = 64
@@ -96,15 +95,14 @@ def load_exit_classifier(path: Path, exits: Sequence[int]) -> ExitClassifier:
     """Read agent.safetensors of a bundle whose exits are `exits`.
 
     Raises:
-        Problem: the file is damaged, has NaN, or was trained for other exits.
+        ValueError: the file is damaged, has NaN, or was trained for other exits.
     """
 
     def build(metadata: Mapping[str, str], parameters: Parameters) -> ExitClassifier:
         trained = tuple(int(e) for e in metadata["exits"].split(","))
         if trained != tuple(exits):
-            raise Problem(
-                "bundle_invalid",
-                f"{path.name} decides at {trained}, its bundle says {tuple(exits)}; fetch the bundle again, or retrain with `green-code train`.",
+            raise ValueError(
+                f"it decides at {trained}, its bundle says {tuple(exits)}: retrain with `green-code train`"
             )
         check_shapes(parameters, parameter_shapes(int(metadata["width"]), len(trained)))
         return ExitClassifier(trained, parameters)

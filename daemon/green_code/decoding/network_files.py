@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from green_code.problems import Problem
+from green_code.models.tensor_files import read_tensors
+from green_code.problems import refusing
 
 Network = TypeVar("Network")
 Parameters = Mapping[str, np.ndarray]
@@ -19,19 +19,13 @@ Parameters = Mapping[str, np.ndarray]
 def load_network(path: Path, build: Callable[[Mapping[str, str], Parameters], Network]) -> Network:
     """
     Args:
-        build: makes the network from the file's metadata and tensors; a KeyError or ValueError says that they are damaged.
+        build: makes the network from the file's metadata and tensors.
     Raises:
-        Problem: the file is damaged, or has NaN or infinity.
+        ValueError: the file is damaged, or has NaN or infinity; or `build` raised something.
     """
-    try:
-        with safe_open(str(path), framework="np") as file:
-            tensors = {key: file.get_tensor(key).astype(np.float32) for key in file.keys()}  # noqa: SIM118 - no mapping
-            network = build(file.metadata() or {}, tensors)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise Problem("bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again.") from error
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise Problem("bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again.")
-    return network
+    stored, metadata = read_tensors(path)
+    with refusing(ValueError):
+        return build(metadata, {name: tensor.astype(np.float32) for name, tensor in stored.items()})
 
 
 def save_network(path: Path, parameters: Parameters, metadata: Mapping[str, str]) -> None:

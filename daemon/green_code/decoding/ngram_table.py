@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+
+from green_code.models.tensor_files import INTEGERS, read_tensors, tensor_of
 
 LENGTHS = (3, 2, 1)  # of n-grams, the longest first
 _MASK = (1 << 64) - 1
@@ -57,17 +58,11 @@ def read_ngram_table(path: Path) -> NgramTable:
     Raises:
         ValueError: the file is damaged.
     """
-    try:
-        with safe_open(path, "numpy") as file:
-            digest = (file.metadata() or {}).get("vocabulary")
-            checks, tokens, chances = (file.get_tensor(name) for name in ("checks", "tokens", "chances"))
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"it cannot be read ({error})") from error
+    tensors, metadata = read_tensors(path)
+    checks, tokens, chances = (tensor_of(tensors, name, INTEGERS, (None,)) for name in ("checks", "tokens", "chances"))
     slots = checks.shape
     wide = "uint32" if tokens.dtype == np.uint32 else "uint16"
     expected = [("uint16", slots), (wide, slots), ("uint8", slots)]
     if [(column.dtype.name, column.shape) for column in (checks, tokens, chances)] != expected:
         raise ValueError("its columns have wrong types or lengths")
-    if len(slots) != 1 or slots == (0,):
-        raise ValueError("it is empty")
-    return NgramTable(checks, tokens, chances, digest)
+    return NgramTable(checks, tokens, chances, metadata.get("vocabulary"))

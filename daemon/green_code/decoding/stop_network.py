@@ -105,7 +105,7 @@ def load_stop_network(path: Path) -> StopNetwork:
     """Read a bundle's stop agent.
 
     Raises:
-        Problem: the file is damaged, or has NaN.
+        ValueError: the file is damaged, or has NaN.
     """
 
     def build(metadata: Mapping[str, str], parameters: Parameters) -> StopNetwork:

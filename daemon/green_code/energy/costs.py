@@ -23,11 +23,13 @@ import operator
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
-from green_code.energy.meters import Meter, Window
+from green_code.energy.meters import Meter, Source, Window
+from green_code.files import replace_file
 from green_code.problems import Problem
+from green_code.reading import read_json
 from green_code.work import Prices, Work
 
 TURNS = 8
@@ -45,7 +47,7 @@ class CostModel:
     """
 
     prices: Prices
-    source: str
+    source: Source
     meter: str
     relative_interval: float
     window_seconds: float
@@ -156,10 +158,11 @@ def _units(work: Work) -> int:
 def load_costs(path: Path) -> CostModel | None:
     """Costs measured earlier, or None."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-        return CostModel(**{**content, "prices": Prices(**content["prices"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        costs = read_json(path, CostModel)
+    except (OSError, ValueError):
         return None
+    amounts = (*astuple(costs.prices), costs.relative_interval, costs.window_seconds, costs.over_assumed or 0.0)
+    return costs if min(amounts) >= 0 else None
 
 
 def newest_costs(folder: Path) -> list[Path]:
@@ -169,9 +172,7 @@ def newest_costs(folder: Path) -> list[Path]:
 
 def save_costs(path: Path, costs: CostModel) -> None:
     """Keep them for the next start; where the cache cannot be written, that start measures again."""
-    part = path.with_suffix(".part")
     try:
-        part.write_text(json.dumps(asdict(costs), indent=1), "utf-8")
-        part.replace(path)
+        replace_file(path, json.dumps(asdict(costs), indent=1))
     except OSError as error:
         log.warning("energy costs cannot be kept in %s: %s", path, error)

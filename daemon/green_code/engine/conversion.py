@@ -1,4 +1,5 @@
-"""Conversion in a process of its own, so that the readers of checkpoints and their memory never stay in the engine.
+"""Checkpoints are opened in a process of its own, so that their readers and their memory never stay in the engine, and that a drive which
+is away, or a library that waits for it, never holds the engine's interpreter.
 
 The child gets its task as a line of JSON, and reports in lines of JSON. Its standard input stays open while its parent lives; when
 it ends, the child ends, too, and removes what it had written. A child that is killed leaves nothing, either: its parent removes it.
@@ -24,6 +25,7 @@ from green_code.kernels.weight_format import weight_formats
 from green_code.models.backend import WeightFormat
 from green_code.models.bundle import Bundle, load_bundle
 from green_code.models.catalog import Found, find_model
+from green_code.models.config import ModelConfig
 from green_code.models.conversion import Progress, convert, remove_abandoned
 from green_code.problems import Problem, too_large
 
@@ -49,6 +51,25 @@ def convert_apart(
         "device": preferred.device,
         "folder": str(folder),
     }
+    try:
+        _in_child(found.name, task, progress)
+    finally:
+        remove_abandoned(folder)
+
+
+def config_apart(found: Found) -> ModelConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+        Problem: that of opening it; or the child was killed.
+    """
+    return ModelConfig.from_json(
+        _in_child(found.name, {"model": found.name, "key": found.key}, lambda *_: None)["config"]
+    )
+
+
+def _in_child(model: str, task: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """What the child reports at last."""
     child = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None and child.stdout is not None
     last: dict[str, Any] = {}
@@ -69,16 +90,16 @@ def convert_apart(
             child.kill()
             child.wait()
         child.stdout.close()
-        remove_abandoned(folder)
     if "message" in last:
         raise Problem(last["reason"], last["message"])
     if child.returncode in (-9, 137):
-        raise too_large(found.name, "the system ended its conversion")
+        raise too_large(model, "the system ended its conversion")
     if "done" not in last:
         raise Problem(
             "internal_error",
-            f"The conversion of {found.name} ended unexpectedly (code {child.returncode}). Try again; the log says more.",
+            f"The conversion of {model} ended unexpectedly (code {child.returncode}). Try again; the log says more.",
         )
+    return last
 
 
 def main() -> int:
@@ -96,8 +117,7 @@ def main() -> int:
     task, over = json.loads(sys.stdin.buffer.readline()), threading.Event()
     threading.Thread(target=_end_with_parent, args=(over,), daemon=True).start()
     try:
-        _convert(task, lambda sentence, share: report(sentence=sentence, share=share))
-        last: dict[str, Any] = {"done": True}
+        last = _done(task, lambda sentence, share: report(sentence=sentence, share=share))
     except Problem as problem:
         last = {"reason": problem.reason, "message": str(problem)}
     except MemoryError:
@@ -110,13 +130,16 @@ def main() -> int:
     return 0
 
 
-def _convert(task: Mapping[str, Any], progress: Progress) -> None:
+def _done(task: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     found = find_model(task["model"])
     if found.key != task["key"]:
         raise Problem("model_damaged", f"{found.name} was changed while it was opened; try again.")
+    if "folder" not in task:
+        return {"done": True, "config": found.open().config.to_json()}
     bundle = load_bundle(Path(task["bundle"])) if task["bundle"] else None
     formats = dropwhile(lambda one: one.name != task["preferred"], weight_formats(task["device"]))
     convert(found, bundle, formats, Path(task["folder"]), progress)
+    return {"done": True}
 
 
 def _end_with_parent(over: threading.Event) -> None:

@@ -19,9 +19,11 @@ from typing import Final
 
 from green_code.energy.meters import EstimateMeter
 from green_code.engine.assumed_costs import costs_of, token_work
+from green_code.files import replace_file
 from green_code.folders import cache_dir
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.config import ModelConfig
+from green_code.reading import Amount, read_json
 
 SLOW_SECONDS: Final = 0.1
 """Of a token: a short completion then takes a second, and few would wait for it."""
@@ -80,9 +82,8 @@ def check_device(device: str) -> None:
 def read_measured(key: str) -> Measured:
     """What was measured of the model of this key (`catalog.Found`)."""
     try:
-        stored = json.loads(_path(key).read_text("utf-8"))
-        return {str(device): (float(joules), float(seconds)) for device, (joules, seconds) in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return read_json(_path(key), dict[str, tuple[Amount, Amount]])
+    except (OSError, ValueError):
         return {}
 
 
@@ -90,9 +91,7 @@ def keep_measured(key: str, device: str, joules: float, seconds: float) -> None:
     """Keep the joules and seconds of a token for later starts."""
     path = _path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({**read_measured(key), device: (joules, seconds)}), "utf-8")
-    part.replace(path)
+    replace_file(path, json.dumps({**read_measured(key), device: (joules, seconds)}))
 
 
 def _path(key: str) -> Path:

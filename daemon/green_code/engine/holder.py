@@ -322,9 +322,9 @@ class ModelHolder:
         if self.loaded is not old:  # released meanwhile
             runtime.close()
             return
-        if old.runtime.bundle and not runtime.bundle:  # its files are being replaced, the manifest is missing
+        if old.runtime.bundle and not runtime.bundle:  # its files are being replaced
             runtime.close()
-            text = f"The bundle of {self.name} has no manifest. The loaded model stays; reinstall the bundle."
+            text = f"The bundle of {self.name} is gone. The loaded model stays; reinstall the bundle."
             self.status.set("ready", text, None, "bundle_invalid")
             return
         self.release()

@@ -16,7 +16,7 @@ from green_code.decoding.stopping import RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.assumed_costs import assumed_costs, token_work
-from green_code.engine.conversion import convert_apart
+from green_code.engine.conversion import config_apart, convert_apart
 from green_code.engine.devices import check_device, choose_device, keep_measured, read_measured
 from green_code.engine.interfaces import DeviceProblem, MakeRoom, Progress
 from green_code.engine.measured_costs import CostMeasurement, measured_costs, token_seconds
@@ -27,6 +27,7 @@ from green_code.link.messages import CompletionParams
 from green_code.memory import give_back_memory
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import TINY, Found, find_model
+from green_code.models.config import ModelConfig
 from green_code.models.conversion import convert
 from green_code.models.rows import ROWS
 from green_code.models.weights import Model, open_model
@@ -46,7 +47,7 @@ def load_runtime(
         DeviceProblem: the device cannot be used.
     """
     found, contents = find_model(model), read_contents(bundle_of(model))
-    chosen = choose_device(device, read_measured(found.key), lambda: found.open().config)
+    chosen = choose_device(device, read_measured(found.key), lambda: _config(found))
     if chosen == "cpu":
         return _load(model, found, contents, chosen, progress, make_room)
     try:
@@ -54,6 +55,12 @@ def load_runtime(
         return _load(model, found, contents, chosen, progress, make_room)
     except Exception as error:
         raise DeviceProblem(chosen, error) from error
+
+
+def _config(found: Found) -> ModelConfig:
+    if found.name in ROWS:
+        return ROWS[found.name].shape.config()
+    return found.open().config if found.name == TINY else config_apart(found)
 
 
 def _load(

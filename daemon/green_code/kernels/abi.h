@@ -10,7 +10,7 @@
 #include "svd_head.h"
 #include "thread_pool.h"
 
-#define GREEN_ABI 4  // raised whenever a function's arguments, or the meaning of data, change
+#define GREEN_ABI 5  // raised whenever a function's arguments, or the meaning of data, change
 
 typedef struct {
   const char *name;  // null after the last entry
@@ -30,7 +30,7 @@ static const abi_entry abi_layout[] = {
   OFFSET(layer, attention_norm), OFFSET(layer, attention_out_norm), OFFSET(layer, mlp_norm), OFFSET(layer, mlp_out_norm),
   OFFSET(layer, q_norm), OFFSET(layer, k_norm), OFFSET(layer, cosines), OFFSET(layer, sines), OFFSET(layer, window),
   OFFSET(layer, kv_projection),
-  SIZE(model), OFFSET(model, layers), OFFSET(model, width), OFFSET(model, heads), OFFSET(model, kv_heads),
+  SIZE(model), OFFSET(model, layers), OFFSET(model, layer_count), OFFSET(model, tokens), OFFSET(model, width), OFFSET(model, heads), OFFSET(model, kv_heads),
   OFFSET(model, head_width), OFFSET(model, mlp_width), OFFSET(model, true_width),
   OFFSET(model, true_head_width), OFFSET(model, rotary_width), OFFSET(model, activation), OFFSET(model, gated),
   OFFSET(model, norm_eps), OFFSET(model, attention_scale), OFFSET(model, attention_softcap), OFFSET(model, logit_softcap),
@@ -40,10 +40,12 @@ static const abi_entry abi_layout[] = {
   SIZE(attention_scratch), OFFSET(attention_scratch, queries), OFFSET(attention_scratch, scores),
   SIZE(thread_scratch), OFFSET(thread_scratch, normed), OFFSET(thread_scratch, inner), OFFSET(thread_scratch, attention),
   SIZE(scratch), OFFSET(scratch, input), OFFSET(scratch, output), OFFSET(scratch, lensed), OFFSET(scratch, threads),
+  OFFSET(scratch, outputs), OFFSET(scratch, inputs), OFFSET(scratch, positions), OFFSET(scratch, workers),
   SIZE(thread_pool), OFFSET(thread_pool, job), OFFSET(thread_pool, function), OFFSET(thread_pool, task),
   OFFSET(thread_pool, parts), OFFSET(thread_pool, helped), OFFSET(thread_pool, open), OFFSET(thread_pool, stalls),
   OFFSET(thread_pool, workers),
-  SIZE(exit_classifier), OFFSET(exit_classifier, hidden), OFFSET(exit_classifier, inner), OFFSET(exit_classifier, biases),
+  SIZE(exit_classifier), OFFSET(exit_classifier, hidden), OFFSET(exit_classifier, width), OFFSET(exit_classifier, exits),
+  OFFSET(exit_classifier, inner), OFFSET(exit_classifier, biases),
   OFFSET(exit_classifier, action), OFFSET(exit_classifier, action_bias), OFFSET(exit_classifier, pending_unit),
   OFFSET(exit_classifier, log_odds_within),
   SIZE(svd_head), OFFSET(svd_head, down), OFFSET(svd_head, preview), OFFSET(svd_head, rows), OFFSET(svd_head, tokens),

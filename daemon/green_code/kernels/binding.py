@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
-ABI = 4  # abi.h
+ABI = 5  # abi.h
 CHUNK = 64  # decoder.h
 ROTARY_BLOCK = 16  # decoder.h
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2, "relu": 3}  # decoder.h
@@ -62,6 +63,7 @@ class CLayer(ctypes.Structure):
 class CModel(ctypes.Structure):
     _fields_ = [
         ("layers", ctypes.POINTER(CLayer)),
+        *((name, _Int) for name in ("layer_count", "tokens")),
         *((name, _Int) for name in ("width", "heads", "kv_heads", "head_width", "mlp_width")),
         *((name, _Int) for name in ("true_width", "true_head_width", "rotary_width", "activation", "gated")),
         *((name, _Float) for name in ("norm_eps", "attention_scale", "attention_softcap", "logit_softcap")),
@@ -71,7 +73,7 @@ class CModel(ctypes.Structure):
 
 class CExitClassifier(ctypes.Structure):
     _fields_ = [
-        ("hidden", _Int),
+        *((name, _Int) for name in ("hidden", "width", "exits")),
         *((name, _Pointer) for name in ("inner", "biases", "action")),
         ("action_bias", _Float),
         ("pending_unit", ctypes.c_double),
@@ -118,6 +120,8 @@ class _CScratch(ctypes.Structure):
         ("input", CQuantisedRows),
         *((name, _Pointer) for name in ("output", "lensed")),
         ("threads", ctypes.POINTER(_CThreadScratch)),
+        ("outputs", ctypes.c_int64),
+        *((name, _Int) for name in ("inputs", "positions", "workers")),
     ]
 
 
@@ -139,19 +143,25 @@ class Scratch:
     """Working memory for a model and up to `positions` positions, whole blocks.
 
     Args:
-        widest, inputs: the greatest outputs and inputs of a layer's matrix. tokens: outputs of the head, whole tiles.
-        workers: threads that may take part in a call.
+        matrices: all but the head's preview, and `preview`. workers: threads that may take part in a call.
     """
 
-    def __init__(self, widest: int, inputs: int, tokens: int, model: CModel, positions: int, workers: int) -> None:
+    def __init__(
+        self, matrices: Iterable[CMatrix], preview: CMatrix, model: CModel, positions: int, workers: int
+    ) -> None:
+        matrices = list(matrices)
+        inputs = max(matrix.inputs for matrix in (*matrices, preview))
+        outputs = max(*(CHUNK * matrix.outputs for matrix in matrices), HEAD_ROWS * preview.outputs, preview.inputs)
         self._threads = (_CThreadScratch * workers)()
-        self.structure = _CScratch(threads=self._threads)
+        self.structure = _CScratch(
+            threads=self._threads, outputs=outputs, inputs=inputs, positions=positions, workers=workers
+        )
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
         s, groups = self.structure, -(-inputs // GROUP)
         self.keep(s.input, "values", np.zeros((CHUNK, inputs), np.int8))
         self.keep(s.input, "scales", np.zeros((CHUNK, groups), np.float32))
         self.keep(s.input, "sums", np.zeros((CHUNK, groups * (GROUP // NIBBLE_GROUP)), np.int32))
-        self.output = np.zeros(max(CHUNK * widest, HEAD_ROWS * tokens), np.float32)
+        self.output = np.zeros(outputs, np.float32)
         self.keep(s, "output", self.output)
         self.keep(s, "lensed", np.zeros((HEAD_ROWS, model.width), np.float32))
         query_bytes = model.head_width // HEAD_GROUP * ctypes.sizeof(_CInt8Group)
@@ -174,20 +184,21 @@ _HEAD = (_Model, ctypes.POINTER(CSvdHead), _Matrix, _Pointer, _Pointer)
 _FUNCTIONS = {
     "key_bytes": (_Int, (_Int,)),
     "value_bytes": (_Int, (_Int,)),
-    "run_layers": (None, (*_SPAN, _ThreadPool)),
-    "project_kv": (None, (*_SPAN, _Int)),
+    "run_layers": (_Int, (*_SPAN, _ThreadPool)),
+    "project_kv": (_Int, (*_SPAN, _Int)),
     "run_helper": (None, (_ThreadPool, _Int)),
-    "embed": (None, (_Model, _Pointer, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
-    "apply_lens": (None, (_Model, _Matrix, _Pointer, _Pointer, _Int, _Pointer, _Scratch)),
-    "logits": (None, (*_HEAD[:2], _Pointer, _Int, _Pointer, _Scratch)),
-    "top_tokens": (None, (*_HEAD, _Int, ctypes.POINTER(CTopToken), _Scratch, _ThreadPool)),
+    "embed": (_Int, (_Model, _Pointer, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
+    "apply_lens": (_Int, (_Model, _Matrix, _Pointer, _Pointer, _Int, _Pointer, _Scratch)),
+    "logits": (_Int, (*_HEAD[:2], _Pointer, _Int, _Pointer, _Scratch)),
+    "top_tokens": (_Int, (*_HEAD, _Int, ctypes.POINTER(CTopToken), _Scratch, _ThreadPool)),
     "top_token_among": (_Int, (*_HEAD, _Pointer, _Int, _Scratch)),
-    "exit_probability": (_Float, (_Classifier, _Int, _Pointer, _Int, _Int, _Float, _Float)),
+    "exit_probability": (_Float, (_Classifier, _Int, _Pointer, _Int, _Float, _Float)),
 }  # fmt: skip
 
 
 class Kernel:
-    """One level's library. Its functions are those of decoder.c, without `green_` in their names.
+    """One level's library. Its functions are those of decoder.c, without `green_` in their names. They raise ValueError where an argument
+    is out of bounds.
 
     Raises:
         Problem: its ABI is another one.
@@ -195,13 +206,13 @@ class Kernel:
 
     key_bytes: Callable[[int], int]
     value_bytes: Callable[[int], int]
-    run_layers: Callable[..., None]
-    project_kv: Callable[..., None]
+    run_layers: Callable[..., int]
+    project_kv: Callable[..., int]
     run_helper: Callable[[CThreadPool, int], None]
-    embed: Callable[..., None]
-    apply_lens: Callable[..., None]
-    logits: Callable[..., None]
-    top_tokens: Callable[..., None]
+    embed: Callable[..., int]
+    apply_lens: Callable[..., int]
+    logits: Callable[..., int]
+    top_tokens: Callable[..., int]
     top_token_among: Callable[..., int]
     exit_probability: Callable[..., float]
 
@@ -216,7 +227,16 @@ class Kernel:
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(loaded, f"green_{name}")
             function.restype, function.argtypes = result, arguments
+            if result is not None:
+                function.errcheck = _check_bounds
             setattr(self, name, function)
+
+
+def _check_bounds(result: Any, function: ctypes._NamedFuncPointer, arguments: tuple[Any, ...]) -> Any:
+    """Of every call: a negative result is a refusal (checks.h)."""
+    if result < 0:
+        raise ValueError(f"the kernel's {function.__name__} refuses its arguments, which are out of bounds")
+    return result
 
 
 def _abi_difference(loaded: ctypes.CDLL) -> str | None:

@@ -4,13 +4,15 @@
 // Weights have 8 or 4 bits (gemm.h); activations are quantised to int8, row by row with a scale per GROUP inputs. A row's result depends on
 // the row alone: not on the rows beside it, nor on how layers are split over calls.
 //
-// The caller owns every buffer and answers for every bound: decoder.py checks weights once, and buffers before each call.
+// The caller owns every buffer. decoder.py checks weights once, and bounds before each call, to say what is wrong; every entry point here
+// checks again (checks.h), and returns −1 without having touched anything where one is outside.
 
 #include "decoder.h"
 
 #include <math.h>
 
 #include "abi.h"
+#include "checks.h"
 
 #define PAIR 2  // rows that attend together
 
@@ -218,11 +220,18 @@ static void mlp_residual_row(const void *task, int r, int worker) {
   add_residual(t->m, t->x + (size_t)r * t->m->width, t->l->mlp_out_bias, &t->l->mlp_out_norm, change);
 }
 
+// Closes the pool, unless it is null, at the end of a call with this result.
+INLINE int closed(thread_pool *pool, int result) {
+  if (pool) atomic_store_explicit(&pool->open, 0, memory_order_release);
+  return result;
+}
+
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are (all layers, kv_heads,
 // capacity, bytes of a position), laid out as attention.h says. Those of these layers are valid before `start`; the new ones are
 // written. `pool` is open, or null for one thread. It is closed at the end, or earlier where the threads stall each other.
-void green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
-                      int capacity, const scratch *s, thread_pool *pool) {
+int green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
+                     int capacity, const scratch *s, thread_pool *pool) {
+  if (!span_fits(m, first, last, x, start, rows, keys, values, capacity, s) || !pool_fits(pool, s)) return closed(pool, -1);
   const size_t cached = (size_t)m->kv_heads * capacity;  // heads and positions of a layer
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
@@ -249,13 +258,14 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
       parallel_for(pool, mlp_residual_row, &t, some);
     }
   }
-  if (pool) atomic_store_explicit(&pool->open, 0, memory_order_release);
+  return closed(pool, 0);
 }
 
 // Keys and values alone of layers first … last−1, all projected from x (rows, width), which does not change: where `propagated`, by
 // a layer's `kv_projection` if it has one; otherwise by its own rows of qkv. The other arguments are those of green_run_layers.
-void green_project_kv(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
-                      int capacity, const scratch *s, int propagated) {
+int green_project_kv(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
+                     int capacity, const scratch *s, int propagated) {
+  if (!span_fits(m, first, last, x, start, rows, keys, values, capacity, s)) return -1;
   const size_t cached = (size_t)m->kv_heads * capacity;
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
@@ -272,6 +282,7 @@ void green_project_kv(const model *m, int first, int last, float *x, int start, 
       for (int r = 0; r < some; r++) store_kv_row(&t, r, m->heads);
     }
   }
+  return 0;
 }
 
 // Helper thread `worker` ≥ 1 of a pool; returns when the pool closes or cores are busy.
@@ -279,19 +290,24 @@ void green_run_helper(thread_pool *pool, int worker) { run_helper(pool, worker);
 
 // out (count, width): rows of the embedding, (tokens, width) in bfloat16, times `scale`; plus `positions` (count, width) in bfloat16,
 // the learned embeddings of their positions, unless that is null.
-void green_embed(const model *m, const uint16_t *embedding, const uint16_t *positions, const int32_t *tokens, int count,
-                 float scale, float *out) {
+int green_embed(const model *m, const uint16_t *embedding, const uint16_t *positions, const int32_t *tokens, int count,
+                float scale, float *out) {
+  if (!whole(m->width, GROUP, MOST_WIDTH) || !embedding || !tokens || !out || count < 0) return -1;
+  for (int t = 0; t < count; t++)
+    if (tokens[t] < 0 || tokens[t] >= m->tokens) return -1;
   for (int t = 0; t < count; t++, out += m->width) {
     const uint16_t *row = embedding + (size_t)tokens[t] * m->width;
     for (int i = 0; i < m->width; i += LANES) store(out + i, load_bf16(row + i) * scale);
     for (int i = 0; positions && i < m->width; i += LANES)
       store(out + i, load(out + i) + load_bf16(positions + (size_t)t * m->width + i));
   }
+  return 0;
 }
 
 // A tuned lens (Belrose et al., arXiv 2303.08112): out (rows, width) = x̂ + lens · (gain · x̂) with x̂ = x / rms(x) (models/adapters.py).
-void green_apply_lens(const model *m, const matrix *lens, const float *gain, const float *x, int rows, float *out,
-                      const scratch *s) {
+int green_apply_lens(const model *m, const matrix *lens, const float *gain, const float *x, int rows, float *out,
+                     const scratch *s) {
+  if (!lens_fits(m, lens, gain, s) || !x || !out) return -1;
   const int width = m->width;
   const norm gained = {gain, NULL}, unit = {NULL, NULL};
   for (int some; rows > 0; rows -= some, x += (size_t)some * width, out += (size_t)some * width) {
@@ -304,11 +320,13 @@ void green_apply_lens(const model *m, const matrix *lens, const float *gain, con
       add(lensed, s->output + (size_t)r * lens->outputs, width);
     }
   }
+  return 0;
 }
 
 // out (rows, preview.outputs), of which `tokens` are written = softcap(head · norm(x)), by the head's rows where they are there: the
 // logits that candidates get. Otherwise all are written, by the preview.
-void green_logits(const model *m, const svd_head *head, const float *x, int rows, float *out, const scratch *s) {
+int green_logits(const model *m, const svd_head *head, const float *x, int rows, float *out, const scratch *s) {
+  if (!head_fits(m, head, s) || !x || !out) return -1;
   const int stride = head->preview.outputs, width = m->width;
   for (int some; rows > 0; rows -= some, x += (size_t)some * width, out += (size_t)some * stride) {
     some = rows < HEAD_ROWS ? rows : HEAD_ROWS;
@@ -322,6 +340,7 @@ void green_logits(const model *m, const svd_head *head, const float *x, int rows
         out[(size_t)r * stride + token] = dot_bf16(head->rows + (size_t)token * width, s->lensed + (size_t)r * width, width);
     for (int r = 0; r < some; r++) cap_logits(out + (size_t)r * stride, head->tokens, m->logit_softcap);
   }
+  return 0;
 }
 
 // rows ≤ HEAD_ROWS states x (rows, width) through a lens with its gain; x itself where `lens` is null.
@@ -350,8 +369,11 @@ static void top_token_row(const void *task, int r, int worker) {
 
 // The top tokens of rows ≤ HEAD_ROWS states x (rows, width), through a lens with its gain unless `lens` is null. `pool` is open, or null
 // for one thread; it is closed at the end.
-void green_top_tokens(const model *m, const svd_head *head, const matrix *lens, const float *gain, const float *x, int rows,
-                      top_token *out, const scratch *s, thread_pool *pool) {
+int green_top_tokens(const model *m, const svd_head *head, const matrix *lens, const float *gain, const float *x, int rows,
+                     top_token *out, const scratch *s, thread_pool *pool) {
+  if (!head_fits(m, head, s) || (lens && !lens_fits(m, lens, gain, s)) || !pool_fits(pool, s) || !x || !out || rows < 1 ||
+      rows > HEAD_ROWS)
+    return closed(pool, -1);
   const int rank = head->preview.inputs, tokens = head->preview.outputs;
   float *normed = s->threads[0].normed;
   x = through_lens(m, lens, gain, x, rows, s);
@@ -363,13 +385,16 @@ void green_top_tokens(const model *m, const svd_head *head, const matrix *lens, 
   gemm(pool, &head->preview, NULL, &s->input, rows, s->output, tokens);
   const top_task t = {m, head, x, out, s};
   parallel_for(pool, top_token_row, &t, rows);
-  if (pool) atomic_store_explicit(&pool->open, 0, memory_order_release);
+  return closed(pool, 0);
 }
 
 // Of `count` ≤ head->tokens tokens the one with the greatest exact logit for a state x (width), the first of equals; the lens is as in
-// green_top_tokens. −1 where the head lacks one of the tokens. head->rows must be there. s->output has their logits afterwards.
+// green_top_tokens. head->rows must be there. s->output has their logits afterwards.
 int32_t green_top_token_among(const model *m, const svd_head *head, const matrix *lens, const float *gain, const float *x,
                               const int32_t *tokens, int count, const scratch *s) {
+  if (!head_fits(m, head, s) || (lens && !lens_fits(m, lens, gain, s)) || !head->rows || !x || !tokens || count < 1 ||
+      count > head->tokens)
+    return -1;
   float *normed = s->threads[0].normed, *logits = s->output;
   for (int i = 0; i < count; i++)
     if (tokens[i] < 0 || tokens[i] >= head->tokens) return -1;
@@ -383,13 +408,16 @@ int32_t green_top_token_among(const model *m, const svd_head *head, const matrix
 
 // P(EXIT) of one state x (width) at the exit of index `exit`, given the top token's log-odds and margin. `pending`: the layer ×
 // position evaluations that going on to full depth would cost.
-float green_exit_probability(const exit_classifier *c, int exit, const float *x, int width, int pending, float log_odds,
-                             float margin) {
-  return exit_probability(c, exit, x, width, pending, log_odds, margin);
+float green_exit_probability(const exit_classifier *c, int exit, const float *x, int pending, float log_odds, float margin) {
+  if (!whole(c->hidden, UNIT_BLOCK, MOST_WIDTH) || c->width < 1 || c->width > MOST_WIDTH || exit < 0 || exit >= c->exits || !x ||
+      pending < 0 || !c->inner || !c->biases || !c->action)
+    return -1.0f;
+  return exit_probability(c, exit, x, pending, log_odds, margin);
 }
 
-int green_key_bytes(int width) { return (int)key_bytes(width); }
-int green_value_bytes(int width) { return (int)value_bytes(width); }
+// −1 where a head of this width is none of whole groups.
+int green_key_bytes(int width) { return whole(width, HEAD_GROUP, MOST_WIDTH) ? (int)key_bytes(width) : -1; }
+int green_value_bytes(int width) { return whole(width, HEAD_GROUP, MOST_WIDTH) ? (int)value_bytes(width) : -1; }
 
 int green_abi(void) { return GREEN_ABI; }
 const abi_entry *green_layout(void) { return abi_layout; }

@@ -1,4 +1,4 @@
-// The model as the kernel takes it, and working memory. decoder.py owns all of it and checks every bound.
+// The model as the kernel takes it, and working memory. decoder.py owns all of it; checks.h has what must hold of it.
 
 #ifndef DECODER_H
 #define DECODER_H
@@ -30,6 +30,7 @@ enum { SILU, GELU_TANH, GELU, RELU };
 // Widths are whole groups: rows of states, of weights and of heads end in zeros. `true_` ones are those that norms divide by.
 typedef struct {
   const layer *layers;
+  int32_t layer_count, tokens;  // tokens: rows of the embedding
   int32_t width, heads, kv_heads, head_width, mlp_width, true_width, true_head_width, rotary_width;
   int32_t activation, gated;
   float norm_eps, attention_scale, attention_softcap, logit_softcap;  // softcaps: 0 where there is none
@@ -45,10 +46,12 @@ typedef struct {
 
 // Working memory, the shared part first.
 typedef struct {
-  quantised_rows input;  // of a product
-  float *output;         // of a product: (CHUNK, the widest of a layer's matrices), or (HEAD_ROWS, tokens) where that is more
+  quantised_rows input;  // of a product: CHUNK rows of up to `inputs`
+  float *output;         // of a product: `outputs` floats, enough for CHUNK rows of any matrix, and for HEAD_ROWS of the head
   float *lensed;         // (HEAD_ROWS, width)
-  thread_scratch *threads;  // one for each thread that may take part
+  thread_scratch *threads;  // (workers): one for each thread that may take part
+  int64_t outputs;
+  int32_t inputs, positions, workers;  // positions: whole blocks, of which there are rotary angles, and room for scores
 } scratch;
 
 #endif

@@ -302,14 +302,13 @@ class KernelDecoder:
         self._tables = {rope: self._angles(rope) for rope in set(c.ropes) if rope is not None}
         self._layers = (CLayer * c.layers)(*(self._layer(i) for i in range(c.layers)))
         self._model = CModel(
-            self._layers, self._padding.width, c.heads, c.kv_heads, self._padding.head_width, self._padding.mlp_width,
+            self._layers, c.layers, c.vocabulary, self._padding.width, c.heads, c.kv_heads, self._padding.head_width, self._padding.mlp_width,
             c.width, c.head_width, self._rotary_width, ACTIVATIONS[c.activation], c.row.gated,
             c.norm_eps, c.attention_scale, c.attention_softcap or 0.0, c.logit_softcap or 0.0, self._norm("norm"),
         )  # fmt: skip
-        inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
-        widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
-        tokens = self._head.preview.outputs
-        self._scratch = Scratch(widest, inputs, tokens, self._model, self._positions, self._threads.workers)
+        others = [matrix for name, matrix in self._matrices.items() if name != PREVIEW]
+        preview = self._matrices[PREVIEW]
+        self._scratch = Scratch(others, preview, self._model, self._positions, self._threads.workers)
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
         positions = np.arange(self._positions, dtype=np.float32)

@@ -14,6 +14,7 @@
 
 typedef struct {
   int32_t hidden;         // units, a multiple of UNIT_BLOCK
+  int32_t width, exits;
   const float *inner;     // (width + EXTRA_FEATURES, hidden): the transposed weights of the hidden layer
   const float *biases;    // (exits, hidden)
   const float *action;    // (hidden): the weights of EXIT less those of CONTINUE
@@ -23,8 +24,8 @@ typedef struct {
 } exit_classifier;
 
 // P(EXIT) of a state x (width): one hidden layer with tanh over the unit-RMS state and the extra features, then a sigmoid.
-static float exit_probability(const exit_classifier *c, int exit, const float *x, int width, int pending, float log_odds,
-                              float margin) {
+static float exit_probability(const exit_classifier *c, int exit, const float *x, int pending, float log_odds, float margin) {
+  const int width = c->width;
   const float most = c->log_odds_within, clipped = log_odds > most ? most : log_odds < -most ? -most : log_odds;
   const float extra[EXTRA_FEATURES] = {(float)(log1p(pending) / c->pending_unit), clipped, margin};
   vf squares = {0};

@@ -47,15 +47,12 @@ def exit_probability_function(decoder: KernelDecoder, parameters: ExitParameters
     arrays = [np.ascontiguousarray(a, np.float32) for a in (p.inner.T, p.biases, p.action[1] - p.action[0])]
     bias = float(p.action_bias[1] - p.action_bias[0])
     pointers = (array.ctypes.data for array in arrays)
-    structure = CExitClassifier(hidden, *pointers, bias, p.pending_unit, p.log_odds_within)
-    exits = len(p.biases)
+    structure = CExitClassifier(hidden, width, len(p.biases), *pointers, bias, p.pending_unit, p.log_odds_within)
 
     def exit_probability(
         buffers: Buffers, position: int, pending: int, top: TopToken, index: int, _arrays: object = arrays
     ) -> float:  # `_arrays` keeps alive what the structure points into
         state = decoder.state_address(buffers, position)
-        if not 0 <= index < exits:
-            raise ValueError(f"there is no exit of index {index}")
-        return decoder.kernel.exit_probability(structure, index, state, width, pending, top.log_odds, top.margin)
+        return decoder.kernel.exit_probability(structure, index, state, pending, top.log_odds, top.margin)
 
     return exit_probability

@@ -22,8 +22,9 @@ from green_code.problems import Problem
 log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 16
-HELLO_SECONDS = 5.0
-"""An engine answers a hello at once, also while it computes; otherwise it is suspended or blocked."""
+HELLO_SECONDS = 15.0
+"""An engine answers a hello at once, also while it computes or loads. Reading a tokenizer holds the interpreter for half a second of
+processor time, which is several on a machine under load; after this, the engine is suspended or blocked."""
 
 PING_SECONDS = 10.0
 """While a request waits, the engine is asked for its status that often, and has as long to answer."""

@@ -312,6 +312,14 @@ def _start_time(process: psutil.Process) -> int:
     return int(process.create_time() - booted + 0.5)
 
 
+def _absolute_environment() -> dict[str, str]:
+    """Of an engine, whose current folder is another: there, relative paths would lead to other folders, and to another installation."""
+    environment = {**os.environ, **folders.environment()}
+    if modules := environment.get("PYTHONPATH"):
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, modules.split(os.pathsep)))
+    return environment
+
+
 class _Child:
     """A detached engine process during its start."""
 
@@ -333,7 +341,7 @@ class _Child:
                 stdout=output,
                 stderr=output,
                 cwd=where.folder,
-                env={**os.environ, **folders.environment()},  # relative ones would lead elsewhere
+                env=_absolute_environment(),
                 **detached,
             )
         threading.Thread(target=self._process.wait, name="reap-engine", daemon=True).start()

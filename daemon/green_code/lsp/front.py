@@ -373,7 +373,8 @@ class Front:
         """The editor accepts notifications: show the state, and start the engine unless completions are off or paused."""
         self._status.begin()
         if self._status.off() is None:
-            self._supervisor.window = next((PurePath(folder).name for folder in self.workspace_folders), "")
+            name = next((PurePath(folder).name for folder in self.workspace_folders), "")
+            self._supervisor.window = name.replace("\0", "")[:255]
             await self._supervisor.warm_up(self.settings.model, self.settings.device)
 
     async def restart_engine(self) -> None:

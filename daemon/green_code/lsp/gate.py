@@ -9,7 +9,6 @@ Must not know: documents, the engine, or how outcomes are observed.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import random
@@ -17,11 +16,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
 
 from green_code.folders import bundles_dir
 from green_code.lsp.gate_adaptation import Adaptation, reset_adaptations
 from green_code.lsp.gate_features import NAMES, Place, features
+from green_code.reading import decode, read_bytes
 from green_code.settings import STOPS, Settings
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,19 @@ LARGEST: Final = 1e3
 """No weight is larger."""
 BYTES_AT_MOST: Final = 1_000_000
 LOG_ODDS_AT_MOST: Final = 30.0
+
+
+Weight = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+
+
+class _Stored(Struct, frozen=True):
+    """The file."""
+
+    schema: int
+    features: tuple[str, ...]
+    weights: tuple[Weight, ...]
+    bias: Weight
+    bounds: dict[str, Weight]
 
 
 @dataclass(frozen=True)
@@ -68,22 +83,15 @@ def read_weights(path: Path) -> GateWeights:
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        ValueError: it is no gate of this version; the message names the fault.
+        ValueError: it is no gate of this version; the message names the fault, and not the file.
     """
-    content = path.read_bytes()
-    if len(content) > BYTES_AT_MOST:
-        raise ValueError(f"{FILE} is too large")
-    try:
-        gate = json.loads(content)
-        weights = tuple(float(weight) for weight in [*gate["weights"], gate["bias"]])
-        bounds = {stop: float(gate["bounds"][stop]) for stop in STOPS}
-        schema, names = gate["schema"], gate["features"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{FILE} is damaged ({error})") from error
-    if schema != SCHEMA or tuple(names) != NAMES or len(weights) != len(NAMES) + 1:
-        raise ValueError(f"{FILE} has other features than this version")
-    if not all(abs(number) <= LARGEST for number in (*weights, *bounds.values())):
-        raise ValueError(f"{FILE} has a number that is no weight or bound")
+    content = read_bytes(path, BYTES_AT_MOST)
+    gate = decode(content, _Stored)
+    if gate.schema != SCHEMA or gate.features != NAMES or len(gate.weights) != len(NAMES):
+        raise ValueError("it has other features than this version")
+    if missing := [stop for stop in STOPS if stop not in gate.bounds]:
+        raise ValueError(f"it has no bound for {missing[0]}")
+    weights, bounds = (*gate.weights, gate.bias), {stop: gate.bounds[stop] for stop in STOPS}
     return GateWeights(weights, bounds, hashlib.sha256(content).hexdigest()[:16])
 
 
@@ -196,7 +204,7 @@ class Gate:
             self._say_once(f"{self._path.parent.name} has no gate; every request is asked.")
             self._use(None)
         except (OSError, ValueError) as error:
-            self._say_once(f"{self._path.parent.name}: {error}; every request is asked.")
+            self._say_once(f"{self._path.parent.name}: {FILE} is damaged ({error}); every request is asked.")
             self._use(None)
 
     def _use(self, weights: GateWeights | None) -> None:

@@ -14,10 +14,14 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+from msgspec import Meta, Struct
+
+from green_code.files import replace_file
 from green_code.folders import data_dir
 from green_code.lock import ProcessLock
+from green_code.reading import read_json
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,13 @@ BOUND: Final = 1.0
 OUTCOMES_PER_SAVE: Final = 8
 
 RESET_MESSAGE: Final = "Green Code's file about which suggestions you take was damaged; it is learned anew."
+
+
+class _Stored(Struct, frozen=True):
+    """The file."""
+
+    schema: int
+    differences: list[Annotated[float, Meta(ge=-BOUND, le=BOUND)]]
 
 
 class Adaptation:
@@ -79,7 +90,7 @@ class Adaptation:
                     return
                 # The file may have been reset or changed by other windows meanwhile.
                 merged = [_bounded(a + b) for a, b in zip(self._read(), self._pending, strict=True)]
-                _write(self._path, {"schema": SCHEMA, "differences": merged})
+                replace_file(self._path, json.dumps({"schema": SCHEMA, "differences": merged}))
         except OSError as error:
             if not self._failed:
                 log.warning("the gate's adaptation cannot be saved: %s", error)
@@ -90,22 +101,21 @@ class Adaptation:
     def _read(self) -> list[float]:
         size = len(self._pending)
         try:
-            found = json.loads(self._path.read_text("utf-8"))
-            values = [float(value) for value in found["differences"]]
-            if found["schema"] != SCHEMA or len(values) != size or not all(abs(value) <= BOUND for value in values):
+            found = read_json(self._path, _Stored)
+            if found.schema != SCHEMA or len(found.differences) != size:
                 raise ValueError("its values are not those of this gate")
         except FileNotFoundError:
             return [0.0] * size
         except OSError as error:
             log.warning("the gate's adaptation cannot be read: %s", error)
             return list(self._stored)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except ValueError as error:
             log.warning("the gate's adaptation is damaged and reset: %s", error)
             with contextlib.suppress(OSError):
                 self._path.unlink()  # so that it is said once
             self._warn(RESET_MESSAGE)
             return [0.0] * size
-        return values
+        return found.differences
 
 
 def reset_adaptations() -> bool:
@@ -130,15 +140,6 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield lock.acquire({"pid": os.getpid()})
     finally:
         lock.release()
-
-
-def _write(path: Path, value: object) -> None:
-    """Replace the file as a whole; only the user may read it."""
-    part = path.with_suffix(".part")  # the lock is held, so no one else writes it
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    part.replace(path)
 
 
 def _bounded(value: float) -> float:

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 REQUEST_FAILED = -32803
 """LSP's RequestFailed: a valid request that failed."""
 
+NOT_INITIALIZED = -32002
+"""LSP's ServerNotInitialized."""
+
 WARNINGS_AT_MOST = 10
 """Of the settings that cannot be used."""
 
@@ -47,6 +50,11 @@ class FrontProtocol(LanguageServerProtocol):
     @property
     def _front_server(self) -> FrontServer:
         return cast(FrontServer, self._server)
+
+    def _handle_cancel_notification(self, msg_id: Any) -> None:
+        """pygls's, for what can be a request's id."""
+        if isinstance(msg_id, (int, str)):
+            super()._handle_cancel_notification(msg_id)
 
     @lsp_method(types.EXIT)
     def lsp_exit(self, *args: Any) -> Generator[Any, Any, None]:
@@ -137,6 +145,7 @@ class FrontServer(LanguageServer):
             protocol_cls=FrontProtocol,
         )
         self.exit_status = 1
+        self.is_initialized = False
         self._leaving = False
         self._writer: StdoutWriter | None = None
         self.background: set[asyncio.Task[Any]] = set()
@@ -183,10 +192,17 @@ class FrontServer(LanguageServer):
                 self.leave(1)
 
     def _handle(self, message: dict[str, Any]) -> None:
+        method = message.get("method")
+        # The first message is `initialize`, and no other one is.
+        if method is not None and (method == types.INITIALIZE) == self.is_initialized and method != types.EXIT:
+            if "id" in message:
+                code, state = (wire.INVALID_REQUEST, "already") if self.is_initialized else (NOT_INITIALIZED, "not")
+                raise wire.BadMessage(code, f"The server is {state} initialized.", message["id"])
+            return
         try:
             self.protocol.handle_message(self.protocol.structure_message(message))
         except JsonRpcException as error:
-            text = f"The message {shown(message.get('method', 'answer'))} has invalid parameters."
+            text = f"The message {shown(method or 'answer')} has invalid parameters."
             if "id" in message and "method" in message:
                 raise wire.BadMessage(error.code, text, message["id"]) from error
             log.error("%s", text)
@@ -255,6 +271,7 @@ def make_server() -> FrontServer:
         server.configure(options.get("settings") if isinstance(options, dict) else None)
         if not _registers_server_commands(params.capabilities):
             server.command(messages.COMMAND_ACCEPTED)(accepted_by_command)
+        server.is_initialized = True
 
     def take_acceptance(values: Any) -> None:
         try:
@@ -264,8 +281,8 @@ def make_server() -> FrontServer:
             return
         server.front.accepted(found["id"], found.get("characters"))
 
-    def accepted_by_command(row_id: str, characters: int) -> None:
-        take_acceptance({"id": row_id, "characters": characters})
+    def accepted_by_command(*arguments: object) -> None:
+        take_acceptance(dict(zip(("id", "characters"), arguments, strict=False)))
 
     @server.feature(types.INITIALIZED)
     def initialized(params: types.InitializedParams) -> None:

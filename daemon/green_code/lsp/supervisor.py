@@ -18,6 +18,7 @@ from green_code.link import messages
 from green_code.link.client import EngineClient
 from green_code.link.discovery import ENGINE_COMMAND, end_engine, end_hanging, ensure_engine, place
 from green_code.link.messages import CompletionParams, CompletionResult, Device, EnergyMessage, Hello, StatusMessage
+from green_code.lock import read_note
 from green_code.problems import Problem, retrieve_exception
 from green_code.report import Report
 
@@ -62,6 +63,7 @@ class Supervisor:
         self._leaving = self._closed = False
         self._failures = 0
         self._next_start_at = float("-inf")
+        self._silent_pid: int | None = None  # of the engine that did not answer the last hello
 
     async def warm_up(self, model: str, device: Device = "auto") -> None:
         """Start the engine and let it load the model; failures go to the status."""
@@ -148,6 +150,13 @@ class Supervisor:
                 await client.close()  # the engine said so and is about to close the connection
             raise
 
+    async def _end_silent(self) -> None:
+        """End an engine that has not answered a second hello in a row."""
+        pid = (read_note(place().lock_path) or {}).get("pid")
+        if pid is not None and pid == self._silent_pid:
+            await asyncio.to_thread(end_hanging, place(), pid)
+        self._silent_pid = pid
+
     async def _end_hanging(self, client: EngineClient) -> None:
         """End an engine that answers no ping; the next request starts another one."""
         await asyncio.to_thread(end_hanging, place(), client.engine_pid)
@@ -179,6 +188,8 @@ class Supervisor:
         except Problem as problem:
             self._count_failure()
             self._show("error", str(problem), problem.reason)
+            if problem.reason == "engine_hanging":
+                await self._end_silent()
             raise
         self._client = client
         self._notified(messages.STATUS, await client.request(messages.STATUS, {}))

@@ -17,23 +17,19 @@ Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as in d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.config import ModelConfig
 from green_code.models.delta import GROUP, LEVELS, dequantise, quantise
 from green_code.models.svd_head import read_directions
+from green_code.models.tensor_files import BYTES, FLOATS, read_tensors, tensor_of
 from green_code.problems import Problem
-
-Part = TypeVar("Part")
-
 
 LENS_BITS, PROJECTION_BITS = 8, 3
 """A KV projection is a small change. A frozen model's lens is not: at a quarter of the depth, three bits halved its agreement."""
@@ -73,20 +69,27 @@ def save_adapters(path: Path, adapters: Mapping[int, LinearAdapter], bits: int) 
 def read_adapter_file(path: Path) -> dict[int, LinearAdapter]:
     """
     Raises:
-        OSError, SafetensorError, KeyError, ValueError: the file is damaged.
+        ValueError: the file is damaged.
     """
-    tensors, lenses = load_file(path), dict[int, LinearAdapter]()
-    for name, gain in tensors.items():
-        depth, kind = name.split(":")
-        if kind == "gain":
-            codes, scales = (tensors[f"{depth}:{part}"] for part in ("codes", "scales"))
-            if (bits := 8 * codes.size // (scales.size * GROUP)) not in LEVELS:
-                raise ValueError(f"its values have {bits} bits")
-            matrix = dequantise(codes, scales, bits)
-            lenses[int(depth)] = LinearAdapter(matrix[:, : len(gain)], gain)
-    if not all(np.isfinite(part).all() for lens in lenses.values() for part in (lens.matrix, lens.gain)):
-        raise ValueError("it holds NaN or infinity")
-    return lenses
+    tensors, _ = read_tensors(path)
+    return {depth: _adapter(tensors, depth) for depth in sorted({_depth_of(name) for name in tensors})}
+
+
+def _depth_of(name: str) -> int:
+    depth, _, kind = name.partition(":")
+    if kind not in ("codes", "scales", "gain") or not (depth.isascii() and depth.isdigit() and len(depth) < 4):
+        raise ValueError(f"it has {name[:60]!r}, which is of no layer")
+    return int(depth)
+
+
+def _adapter(tensors: Mapping[str, np.ndarray], depth: int) -> LinearAdapter:
+    gain = tensor_of(tensors, f"{depth}:gain", FLOATS, (None,))
+    scales = tensor_of(tensors, f"{depth}:scales", FLOATS, (None, -(-len(gain) // GROUP)))
+    codes = tensor_of(tensors, f"{depth}:codes", BYTES, (None,))
+    bits, rest = divmod(8 * len(codes), scales.size * GROUP)
+    if bits not in LEVELS or rest:
+        raise ValueError(f"{depth}:codes has {len(codes)} bytes for {scales.size * GROUP} values")
+    return LinearAdapter(dequantise(codes, scales, bits)[:, : len(gain)], gain.astype(np.float32, copy=False))
 
 
 def read_adapters(bundle: Bundle | None) -> Adapters:
@@ -97,8 +100,8 @@ def read_adapters(bundle: Bundle | None) -> Adapters:
     """
     if bundle is None:
         return Adapters()
-    directions = read_part(bundle, SVD_HEAD, read_directions)
-    lenses, projections = (read_part(bundle, name, read_adapter_file) or {} for name in (LENSES, KV_PROJECTIONS))
+    directions = bundle.read(SVD_HEAD, read_directions)
+    lenses, projections = (bundle.read(name, read_adapter_file) or {} for name in (LENSES, KV_PROJECTIONS))
     if projections:
         above = range((bundle.prefill_exit or max(projections)) + 1, max(projections) + 1)
         if sorted(projections) != list(above):
@@ -114,7 +117,7 @@ def check_adapters(bundle: Bundle | None, adapters: Adapters, config: ModelConfi
     if bundle is None:
         return
     width, layers, directions = config.width, config.layers, adapters.svd_directions
-    if directions is not None and (directions.ndim != 2 or not 0 < len(directions) <= directions.shape[1] == width):
+    if directions is not None and directions.shape[1] != width:
         raise _misfit(bundle, SVD_HEAD, "svd-head")
     if not _fit(adapters.lenses, width, width) or not all(0 < depth < layers for depth in adapters.lenses):
         raise _misfit(bundle, LENSES, "exits")
@@ -124,35 +127,14 @@ def check_adapters(bundle: Bundle | None, adapters: Adapters, config: ModelConfi
         raise _other_prefill_exit(bundle)
 
 
-def read_part(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part | None:
-    """A file of the bundle; None where the bundle has no such file.
-
-    Raises:
-        Problem: it is damaged.
-    """
-    if (path := bundle.part(name)) is None:
-        return None
-    try:
-        return reader(path)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise Problem(
-            "bundle_invalid", f"bundle {bundle.name}: {name} is damaged ({error}); fetch the bundle again."
-        ) from error
-
-
 def _fit(adapters: Mapping[int, LinearAdapter], outputs: int, width: int) -> bool:
     return all(a.matrix.shape == (outputs, width) and a.gain.shape == (width,) for a in adapters.values())
 
 
 def _misfit(bundle: Bundle, name: str, step: str) -> Problem:
-    return Problem(
-        "bundle_invalid",
-        f"bundle {bundle.name}: {name} does not fit the base model; make it anew with `green-code adapt {step}`.",
-    )
+    return bundle.refusal(f"{name} does not fit the base model", f"make it anew with `green-code adapt {step}`")
 
 
 def _other_prefill_exit(bundle: Bundle) -> Problem:
-    return Problem(
-        "bundle_invalid",
-        f"bundle {bundle.name}: {KV_PROJECTIONS} is not of the layers above its prefill exit; make it anew with `green-code adapt kv-projections --prefill-exit N`.",
-    )
+    fix = "make it anew with `green-code adapt kv-projections --prefill-exit N`"
+    return bundle.refusal(f"{KV_PROJECTIONS} is not of the layers above its prefill exit", fix)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+import numpy as np
 
 from green_code.folders import bundles_dir
+from green_code.models.bundle_files import Calibration, Manifest, Version
 from green_code.models.hashes import sha256_of
-from green_code.problems import Problem
+from green_code.models.tensor_files import INTEGERS, read_tensors, tensor_of
+from green_code.problems import Problem, refusing
+from green_code.reading import decode, read_bytes
 
 SCHEMA = 2  # version of the manifest and the file names
 MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS, GATE = (
@@ -35,6 +37,7 @@ MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT
     "gate.json",  # for the front, `lsp/gate.py`
 )
 PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS, GATE)
+Part = TypeVar("Part")
 _CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # files from which the cached weights are converted
 
 
@@ -67,9 +70,9 @@ class Bundle:
 
     @property
     def conversion_key(self) -> str:
-        """Identifies the converted weights, and the prefill exit that KV projections must fit."""
+        """Identifies the converted weights, the checkpoint that they must be of, and the prefill exit that KV projections must fit."""
         prefill_exit = str(self.prefill_exit) if KV_PROJECTIONS in self.manifest["files"] else ""
-        return self._key(*_CONVERTED) + prefill_exit
+        return self._key(*_CONVERTED) + prefill_exit + str(self.manifest["base"]["sha256"])
 
     def as_read(self) -> bool:
         """Whether the files that are converted still have the hashes of the manifest that was read."""
@@ -99,15 +102,30 @@ class Bundle:
         """Path of a file of the bundle; None if it has no such file."""
         return self.path / name if name in self.manifest["files"] else None
 
+    def read(self, name: str, reader: Callable[[Path], Part]) -> Part | None:
+        """What `reader` makes of a file of the bundle; None where the bundle has no such file.
+
+        Raises:
+            Problem: the reader raised something; it says what is wrong with the file.
+        """
+        if (path := self.part(name)) is None:
+            return None
+        with refusing(lambda what: self.refusal(f"{name} is damaged ({what})")):
+            return reader(path)
+
+    def refusal(self, what: str, fix: str = "fetch the bundle again") -> Problem:
+        """Why this bundle is not used."""
+        return Problem("bundle_invalid", f"bundle {self.name}: {what}; {fix}.")
+
 
 def bundle_of(model: str) -> Bundle | None:
     """The bundle of a model (a name or a folder); None if it has none.
 
     Raises:
-        Problem: see `load_bundle`.
+        Problem: see `load_bundle`; a folder with parts of a bundle and no manifest is a damaged one, too.
     """
     folder = bundles_dir() / Path(model).name
-    return load_bundle(folder) if (folder / MANIFEST).is_file() else None
+    return load_bundle(folder) if any((folder / name).exists() for name in (MANIFEST, *PARTS)) else None
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -120,41 +138,51 @@ def load_bundle(path: Path) -> Bundle:
     def refuse(what: str) -> Problem:
         return Problem(
             "bundle_invalid",
-            f"bundle {path.name}: {what}; the bundle is refused. Fetch it again, or see `green-code doctor`.",
+            f"bundle {path.name}: {what}; the bundle is refused. Fetch it again, or train it with `green-code adapt`.",
         )
 
-    try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-        schema, files, exits = manifest["schema"], manifest["files"], manifest["exits"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise refuse(f"{MANIFEST} is missing or damaged ({error})") from error
-    if schema != SCHEMA:
-        raise refuse(f"its schema is {schema}, this version of Green Code reads {SCHEMA}")
-    depths = isinstance(exits, list) and all(isinstance(e, int) and e > 0 for e in exits)
-    if not depths or exits != sorted(set(exits)):
-        raise refuse(f"its exits {exits} are not ascending layers")
-    prefill_exit = manifest.get("prefill_exit")
-    if prefill_exit is not None and not (type(prefill_exit) is int and exits and 0 < prefill_exit <= exits[-1]):
-        raise refuse(f"its prefill exit {prefill_exit} is no layer up to its last exit")
-    if not isinstance(files, dict):
-        raise refuse("its list of files is damaged")
-    if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:
-        raise refuse("it does not name its base model")
-    for name, expected in files.items():
+    if not (path / MANIFEST).exists():
+        raise refuse(f"{MANIFEST} is missing")
+    with refusing(lambda what: refuse(f"{MANIFEST} is damaged ({what})")):
+        manifest = read_manifest(path)
+    for name, expected in manifest["files"].items():
         if name not in PARTS or not (path / name).is_file():
-            raise refuse(f"{name} is missing or unknown")
+            raise refuse(f"{MANIFEST} lists {name[:60]}, which is missing or unknown")
         if (found := sha256_of(path / name)) != expected:
-            raise refuse(f"{name} has sha256 {found[:8]}… but {MANIFEST} has {str(expected)[:8]}…")
-    vocabulary = None
-    calibration: Mapping[str, Any] = {}
-    try:
-        if VOCABULARY in files:
-            vocabulary = tuple(int(i) for i in load_file(path / VOCABULARY)["ids"])
-        if CALIBRATION in files:
-            calibration = json.loads((path / CALIBRATION).read_text("utf-8"))
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise refuse(f"a part cannot be read ({error})") from error
-    return Bundle(path, manifest, vocabulary, calibration)
+            raise refuse(f"{name} has sha256 {found[:8]}… but {MANIFEST} has {expected[:8]}…")
+    bundle = Bundle(path, manifest, None, {})
+    return replace(
+        bundle,
+        vocabulary=bundle.read(VOCABULARY, _read_ids),
+        calibration=bundle.read(CALIBRATION, lambda file: _read_checked(file, Calibration)) or {},
+    )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest in a bundle's folder; its files are not compared with it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or of another schema.
+    """
+    manifest = _read_checked(path / MANIFEST, Version)
+    if manifest["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {manifest['schema']}, this version of Green Code reads {SCHEMA}")
+    return _read_checked(path / MANIFEST, Manifest)
+
+
+def _read_checked(path: Path, kind: type[object]) -> dict[str, Any]:
+    """The whole object in a JSON file, whose fields are as `kind` says."""
+    content = read_bytes(path)
+    decode(content, kind)
+    return decode(content, dict[str, Any])
+
+
+def _read_ids(path: Path) -> tuple[int, ...]:
+    ids = tensor_of(read_tensors(path)[0], "ids", INTEGERS, (None,))
+    if ids.min() < 0 or len(np.unique(ids)) < len(ids):
+        raise ValueError("ids are negative, or one is there twice")
+    return tuple(map(int, ids))
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -168,4 +196,4 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 def refresh_manifest(path: Path) -> None:
     """Write manifest.json again after a file has changed: the same, with the present files and their hashes."""
-    write_manifest(path, json.loads((path / MANIFEST).read_text("utf-8")))
+    write_manifest(path, read_manifest(path))

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from green_code.folders import bundles_dir
 from green_code.models import store
-from green_code.models.bundle import MANIFEST
+from green_code.models.bundle import MANIFEST, read_manifest
 from green_code.models.hugging_face import FolderSource
 from green_code.models.rows import DEFAULT, ROWS, TINY, Row
 from green_code.models.sources import Source
-from green_code.problems import Problem, shown
+from green_code.problems import Problem, refusing, shown
 
 __all__ = ["DEFAULT", "TINY", "Found", "base_of_bundle", "find_model"]
 
@@ -133,13 +132,18 @@ def _at(name: str) -> tuple[Path, bool, bool]:
 
 
 def base_of_bundle(name: str) -> str | None:
-    """The base model of the bundle `name`; None if there is no such bundle."""
-    if Path(name).name != name:
+    """The base model of the bundle `name`; None if there is no such bundle.
+
+    Raises:
+        Problem: its manifest is damaged.
+    """
+    folder = bundles_dir() / name
+    if Path(name).name != name or not (folder / MANIFEST).exists():
         return None
-    try:
-        return str(json.loads((bundles_dir() / name / MANIFEST).read_text("utf-8"))["base"]["model"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    with refusing(
+        lambda what: Problem("bundle_invalid", f"bundle {name}: {MANIFEST} is damaged ({what}); fetch it again.")
+    ):
+        return str(read_manifest(folder)["base"]["model"])
 
 
 def _bundles() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -133,19 +132,6 @@ class ModelConfig:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: it is no such description.
-        """
-        try:
-            ropes = tuple(Rope(**rope) if rope else None for rope in data["ropes"])
-            return cls(**{**data, "windows": tuple(data["windows"]), "ropes": ropes})
-        except (Problem, TypeError, KeyError) as error:
-            raise ValueError(str(error)) from error
 
 
 def check_family(family: Any) -> str:

@@ -6,22 +6,25 @@ A weight is read, changed and written before the next one is read, so that memor
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import psutil
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 
+from green_code.files import sync, sync_folder
 from green_code.folders import CACHE_VARIABLE
 from green_code.models.adapters import Adapters, check_adapters, read_adapters
 from green_code.models.backend import Report, WeightFormat
-from green_code.models.bundle import DELTA, Bundle
+from green_code.models.block_hashes import write_hashes
+from green_code.models.bundle import DELTA, MANIFEST, VOCABULARY, Bundle
 from green_code.models.catalog import Found
 from green_code.models.config import ModelConfig
 from green_code.models.delta import Delta
@@ -30,12 +33,39 @@ from green_code.models.room import check_memory, room_for
 from green_code.models.shapes import EMBEDDING, HEAD
 from green_code.models.sources import Source
 from green_code.problems import Problem
+from green_code.reading import read_json
 
 DESCRIPTION = "model.json"
-"""Written last: a folder without it is no conversion. Its time of modification is when the conversion was last opened."""
+"""A `Description`. Written last: a folder without it is no conversion. Its time of modification is when the conversion was last opened."""
 Progress = Callable[[str, float | None], None]
 # At which share of a conversion's time each of its parts ends.
 _VERIFIED, _OPENED = 0.15, 0.25
+
+
+@dataclass(frozen=True)
+class Description:
+    """Of converted weights: the configuration, the tokens before and behind a text, and the name of their format."""
+
+    config: ModelConfig
+    bos: int | None
+    eos: tuple[int, ...]
+    format: str
+
+    def __post_init__(self) -> None:
+        tokens = (*self.eos, *(() if self.bos is None else (self.bos,)))
+        if not all(0 <= token < self.config.vocabulary for token in tokens):
+            raise ValueError(f"bos {self.bos} and eos {self.eos} are not of {self.config.vocabulary} tokens")
+
+
+def read_description(folder: Path) -> Description:
+    """
+    Raises:
+        OSError, ValueError: it is missing or damaged.
+    """
+    try:
+        return read_json(folder / DESCRIPTION, Description)
+    except Problem as problem:  # of the configuration, which only says how to mend a checkpoint
+        raise ValueError(str(problem)) from problem
 
 
 def adapted_weights(found: Found, bundle: Bundle | None) -> tuple[ModelConfig, dict[str, np.ndarray]]:
@@ -54,14 +84,26 @@ def adapted_config(source: Source, bundle: Bundle | None) -> ModelConfig:
     Raises:
         Problem: the bundle was trained for another checkpoint.
     """
-    expected = bundle.manifest["base"]["sha256"] if bundle else None
-    if expected and expected != source.fingerprint():
-        raise Problem(
-            "bundle_invalid",
-            f"bundle {bundle.name if bundle else ''} was trained for another checkpoint (sha256 {expected[:8]}…); use the base model that its manifest names.",
-        )
-    ids = bundle.vocabulary if bundle else None
-    return replace(source.config, vocabulary=len(ids)) if ids else source.config
+    if bundle is None:
+        return source.config
+    if (expected := bundle.manifest["base"]["sha256"]) != source.fingerprint():
+        what = f"it was trained for another checkpoint ({MANIFEST} has its sha256 {expected[:8]}…)"
+        raise bundle.refusal(what, "use the base model that its manifest names")
+    if not (ids := bundle.vocabulary):
+        return source.config
+    if (greatest := max(ids)) >= source.config.vocabulary:
+        raise bundle.refusal(f"{VOCABULARY} has token {greatest}, the base model has {source.config.vocabulary} tokens")
+    return replace(source.config, vocabulary=len(ids))
+
+
+def _tokenizer(source: Source, bundle: Bundle | None) -> tuple[Tokenizer, int | None, list[int]]:
+    """See `Source.vocabulary`. Raises Problem; where the bundle prunes the vocabulary, it is the bundle's fault."""
+    if bundle is None or bundle.vocabulary is None:
+        return source.vocabulary(None)
+    try:
+        return source.vocabulary(bundle.vocabulary)
+    except Problem as problem:
+        raise bundle.refusal(f"{VOCABULARY} does not fit the base model ({problem})") from problem
 
 
 def adapted_tensors(source: Source, bundle: Bundle | None) -> Iterator[tuple[str, np.ndarray]]:
@@ -89,10 +131,9 @@ def adapted_tensors(source: Source, bundle: Bundle | None) -> Iterator[tuple[str
 
 
 def _misfit(bundle: Bundle | None, name: str) -> Problem:
-    return Problem(
-        "bundle_invalid",
-        f"bundle {bundle.name if bundle else ''}: {name} does not fit the base model; fetch the bundle again, or adapt that model with `green-code adapt`.",
-    )
+    assert bundle is not None
+    fix = "fetch the bundle again, or adapt that model with `green-code adapt`"
+    return bundle.refusal(f"{DELTA} has {name[:60]}, which does not fit the base model", fix)
 
 
 def convert(
@@ -113,8 +154,8 @@ def convert(
     reporter(0.0, _VERIFIED)(1.0)
     source = found.open()
     reporter(_VERIFIED, _OPENED)(0.5)
-    tokenizer, bos, eos = source.vocabulary(bundle.vocabulary if bundle else None)
     config = adapted_config(source, bundle)
+    tokenizer, bos, eos = _tokenizer(source, bundle)
     # Some checkpoints pad the embedding with rows that are no tokens.
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
@@ -135,16 +176,18 @@ def convert(
         try:
             weight_format.save(config, weights, adapters, part, reporter(_OPENED, 1.0))
             tokenizer.save(str(part / "tokenizer.json"))
-            described = {"config": config.to_json(), "bos": bos, "eos": eos, "format": weight_format.name}
-            (part / DESCRIPTION).write_text(json.dumps(described), "utf-8")
+            description = Description(config, bos, tuple(eos), weight_format.name)
+            (part / DESCRIPTION).write_bytes(msgspec.json.encode(description))
             if bundle and not bundle.as_read():
                 raise Problem("bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again.")
-            _sync(part)
+            write_hashes(part)
+            sync_folder(part)
             with contextlib.suppress(OSError):  # there is a folder
                 part.rename(folder)
             if not (folder / DESCRIPTION).is_file():  # no other process was faster: an interrupted removal left it
                 shutil.rmtree(folder, ignore_errors=True)
                 part.rename(folder)
+            sync(folder.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, SafetensorError) as error:
@@ -162,10 +205,3 @@ def remove_abandoned(folder: Path) -> None:
         process = part.name.removeprefix(f"{folder.name}.").partition(".")[0]
         if not process.isdigit() or not psutil.pid_exists(int(process)):
             shutil.rmtree(part, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Returns when the files of a folder are on the disk, so that a name never stands for half of them."""
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())

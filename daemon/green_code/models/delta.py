@@ -17,12 +17,16 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist
+from typing import Annotated, Literal
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from msgspec import Meta
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from green_code.problems import Problem
+from green_code.models.tensor_files import BYTES, FLOATS, check_numbers, tensor_of
+from green_code.problems import Problem, refusing
+from green_code.reading import check_regular, decode
 from green_code.sequences import map_ahead
 
 GROUP = 64
@@ -91,19 +95,24 @@ class Delta:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with refusing(self._problem):
+            check_regular(path)
             with safe_open(str(path), framework="np") as file:
                 metadata = file.metadata() or {}
-                self._bits, self._columns = (json.loads(metadata.get(name, "{}")) for name in ("bits", "columns"))
-                kinds = [key.rsplit(":", 1) for key in file.keys()]  # noqa: SIM118 - a safetensors handle is no mapping
-                self._matrices = dict.fromkeys(name for name, kind in kinds if kind == "codes")
-                self.names = [*self._matrices, *(name for name, kind in kinds if kind == "vector")]
+                keys = [key.rpartition(":") for key in file.keys()]  # noqa: SIM118 - a safetensors handle is no mapping
+            self._bits = decode(metadata.get("bits", "{}").encode(), dict[str, Literal[2, 3, 8]])
+            self._columns = decode(metadata.get("columns", "{}").encode(), dict[str, Annotated[int, Meta(ge=1)]])
+            if strange := [name for name, _, kind in keys if kind not in ("codes", "scales", "vector")]:
+                raise ValueError(f"it has {strange[0][:60]!r}, which is no difference of a weight")
+            self._matrices = dict.fromkeys(name for name, _, kind in keys if kind != "vector")
+            self.names = [*self._matrices, *(name for name, _, kind in keys if kind == "vector")]
             for name in self.names:
                 self._stored(name)
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise Problem(
-                "bundle_invalid", f"{path.name} is damaged ({error}); the bundle is refused. Fetch it again."
-            ) from error
+
+    def _problem(self, what: str) -> Problem:
+        return Problem(
+            "bundle_invalid", f"{self._path.name} is damaged ({what}); the bundle is refused. Fetch it again."
+        )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a weight that is in the file."""
@@ -137,17 +146,15 @@ class Delta:
             pass
 
     def _stored(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """Codes and scales of a matrix; of a vector its values, and no scales."""
+        """Codes and scales of a matrix; of a vector its values, and no scales. Raises ValueError where they do not fit."""
+        keys = [f"{name}:{kind}" for kind in (("codes", "scales") if name in self._matrices else ("vector",))]
         with safe_open(str(self._path), framework="np") as file:
-            if name not in self._matrices:
-                values, scales = file.get_tensor(f"{name}:vector"), None
-            else:
-                values, scales = file.get_tensor(f"{name}:codes"), file.get_tensor(f"{name}:scales")
-        if scales is not None and len(values) != -(-scales.size * GROUP * self._bits[name] // 8):
-            raise ValueError(f"{name} has {len(values)} bytes of codes")
-        if not np.isfinite(values if scales is None else scales).all():
-            raise Problem(
-                "bundle_invalid",
-                f"{self._path.name}: {name} holds NaN or infinity; the bundle is refused. Fetch it again.",
-            )
-        return values, scales
+            tensors = {key: file.get_tensor(key) for key in keys}
+        for key, tensor in tensors.items():
+            check_numbers(key, tensor)
+        if name not in self._matrices:
+            return tensor_of(tensors, keys[0], FLOATS, (None,)), None
+        columns = self._columns.get(name)
+        groups = None if columns is None else -(-columns // GROUP)
+        scales = tensor_of(tensors, keys[1], FLOATS, (None, groups))
+        return tensor_of(tensors, keys[0], BYTES, (scales.size * GROUP * self._bits[name] // 8,)), scales

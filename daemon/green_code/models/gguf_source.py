@@ -21,8 +21,9 @@ from green_code.models.gguf_file import GgufFile, GgufTensor
 from green_code.models.gguf_tokenizer import GgufVocabulary
 from green_code.models.hashes import sha256_of
 from green_code.models.shapes import EMBEDDING, HEAD, weight_shapes
-from green_code.models.vocabulary import Pieces, Vocabulary, refusing_tokenizers
-from green_code.problems import Problem
+from green_code.models.vocabulary import Pieces, Vocabulary
+from green_code.problems import Problem, refusing
+from green_code.reading import check_regular
 
 _READ: Final = frozenset(
     Quantisation[name]
@@ -87,7 +88,8 @@ class GgufSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with refusing(self._problem):
+            check_regular(path)
             self._file = GgufFile(path)
             architecture = self._value("general.architecture", str)
             if architecture not in ARCHITECTURES:
@@ -98,28 +100,21 @@ class GgufSource:
             self._prefix, self._row = architecture, ARCHITECTURES[architecture]
             self.config = self._config()
             self._check_tensors()
-        except (ValueError, OSError) as error:
-            raise self._problem(str(error)) from error
 
     def _problem(self, what: str) -> Problem:
-        shown = " ".join(what[:1000].split())[:300]  # it may quote the file
         return Problem(
-            "model_damaged", f"{self.path.name} cannot be used ({shown}): download it again, or choose another model."
+            "model_damaged", f"{self.path.name} cannot be used ({what}): download it again, or choose another model."
         )
 
     # --- vocabulary ---
 
     @cached_property
     def _vocabulary(self) -> GgufVocabulary:
-        try:
+        with refusing(self._problem):
             vocabulary = GgufVocabulary.read(self._file.fields)
-            if len(vocabulary.pieces.texts) > self.config.vocabulary:
-                raise ValueError(
-                    f"it has {len(vocabulary.pieces.texts)} tokens and {self.config.vocabulary} embeddings"
-                )
-        except ValueError as error:
-            raise self._problem(str(error)) from error
-        return vocabulary
+            if (tokens := len(vocabulary.pieces.texts)) > self.config.vocabulary:
+                raise ValueError(f"it has {tokens} tokens and {self.config.vocabulary} embeddings")
+            return vocabulary
 
     @property
     def has_sentencepiece(self) -> bool:
@@ -130,7 +125,7 @@ class GgufSource:
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         vocabulary = self._vocabulary
-        with refusing_tokenizers(self._problem):
+        with refusing(self._problem):
             tokenizer, start, ends = vocabulary.build(ids)
         Vocabulary(tokenizer, start, ends)  # whether it can encode all text
         return tokenizer, start, ends

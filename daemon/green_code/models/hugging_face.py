@@ -19,10 +19,10 @@ from tokenizers import Tokenizer
 from green_code.models.config import ModelConfig
 from green_code.models.hashes import sha256_of
 from green_code.models.hugging_face_config import config_from_hugging_face, end_tokens
-from green_code.models.safetensors_files import check_index, damaged, read_headers, read_json, weight_files
+from green_code.models.safetensors_files import check_index, damaged, read_headers, read_object, weight_files
 from green_code.models.shapes import weight_shapes
-from green_code.models.vocabulary import lossless, refusing_tokenizers, start_token
-from green_code.problems import Problem
+from green_code.models.vocabulary import lossless, start_token
+from green_code.problems import Problem, refusing
 
 _CONFIG = "config.json"
 _MOST_CONFIG_BYTES = 1 << 22
@@ -48,7 +48,7 @@ class FolderSource:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         _check_places(folder)
-        stored = read_json(folder / _CONFIG, _MOST_CONFIG_BYTES)
+        stored = read_object(folder / _CONFIG, _MOST_CONFIG_BYTES)
         self._config = config_from_hugging_face(stored)
         self._ends = end_tokens(stored)
         self._files = weight_files(folder)
@@ -67,7 +67,7 @@ class FolderSource:
                 "bundle_invalid",
                 "a pruned vocabulary is only supported for GGUF sources; remove vocabulary.safetensors from the bundle.",
             )
-        with refusing_tokenizers(self._unreadable_tokenizer):
+        with refusing(self._unreadable_tokenizer):
             own = self._tokenizer()
             last = max(own.get_vocab(with_added_tokens=True).values(), default=-1)
             if last >= self._config.vocabulary:

@@ -15,7 +15,7 @@ from typing import Any
 
 from green_code.models.config import ModelConfig, Rope, check_family
 from green_code.models.families import FAMILIES, Activation
-from green_code.problems import Problem
+from green_code.problems import Problem, refusing
 
 _MOST_LAYERS = 512  # more are refused by `ModelConfig`; transformers makes a list of them
 _OTHER_NAMES = {"gemma3": "gemma3_text"}  # a model of text and images, of which only the text's part is read
@@ -119,10 +119,8 @@ def _by_transformers(stored: Mapping[str, Any]) -> Any:
             raise _wrong(name, value, "a number above 0")
         if name in _ROPES and not (value is None or isinstance(value, Mapping)):
             raise _wrong(name, value, "an object")
-    try:
+    with refusing(_unreadable):
         return AutoConfig.for_model(family, **options)
-    except Exception as error:  # whatever a hostile value makes it raise
-        raise _unreadable(error) from error
 
 
 def _check_scaling(family: str, options: Mapping[str, Any]) -> None:
@@ -141,10 +139,8 @@ def _config(hf: Any) -> ModelConfig:
     for name, values in _SUPPORTED.items():
         if hasattr(hf, name) and getattr(hf, name) not in values:
             raise _unsupported(hf.model_type, name, getattr(hf, name))
-    try:
+    with refusing(_unreadable):
         return _mapped(hf)
-    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
-        raise _unreadable(error) from error
 
 
 def _mapped(hf: Any) -> ModelConfig:
@@ -258,6 +254,5 @@ def _unsupported(family: str, name: str, value: Any) -> Problem:
     )
 
 
-def _unreadable(error: Exception) -> Problem:
-    shown = " ".join(str(error).split())[:200] or type(error).__name__
-    return Problem("model_damaged", f"the model's config.json cannot be read ({shown}); download it again.")
+def _unreadable(what: str) -> Problem:
+    return Problem("model_damaged", f"the model's config.json cannot be read ({what}); download it again.")

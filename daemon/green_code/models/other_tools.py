@@ -15,13 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from msgspec import Struct, field
 
 from green_code.models.gguf_source import ARCHITECTURES
 from green_code.models.hashes import sha256_of
 from green_code.models.places import LocalFile
 from green_code.models.rows import Row
 from green_code.models.store import models_dir
+from green_code.reading import read_json
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 _MOST_FILES = 1000  # that are looked at, of each tool
@@ -38,6 +41,15 @@ class ToolFile:
     tool: str
     name: str
     size: int
+
+
+class _OllamaLayer(Struct, frozen=True):
+    media_type: str = field(name="mediaType")
+    digest: str
+
+
+class _OllamaManifest(Struct, frozen=True):
+    layers: list[_OllamaLayer]
 
 
 def tool_files() -> list[ToolFile]:
@@ -99,17 +111,17 @@ def _sha256(path: Path) -> str:
     kept = models_dir() / "hashes.json"
     info = path.stat()
     key = f"{path.resolve()} {info.st_mtime_ns} {info.st_size}"
-    hashes: dict[str, Any] = {}
-    with suppress(OSError, ValueError, TypeError):
-        hashes = dict(json.loads(kept.read_text("utf-8")))
-    if not isinstance(hashes.get(key), str):
+    hashes: dict[str, str] = {}
+    with suppress(OSError, ValueError):
+        hashes = read_json(kept, dict[str, str])
+    if key not in hashes:
         hashes[key] = sha256_of(path)
         with suppress(OSError):  # a read-only cache
             kept.parent.mkdir(parents=True, exist_ok=True)
             part = kept.with_suffix(f".{os.getpid()}.part")
             part.write_text(json.dumps(hashes), "utf-8")
             part.replace(kept)
-    return str(hashes[key])
+    return hashes[key]
 
 
 def _ollama() -> Iterator[ToolFile]:
@@ -120,10 +132,10 @@ def _ollama() -> Iterator[ToolFile]:
         Path("/usr/share/ollama/.ollama/models"),  # as a service
     ):
         for manifest in _files(root / "manifests", "*"):
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                for layer in json.loads(manifest.read_text("utf-8"))["layers"]:
-                    if layer["mediaType"] == _OLLAMA_MODEL:
-                        path = root / "blobs" / Path(str(layer["digest"]).replace(":", "-")).name
+            with suppress(OSError, ValueError):
+                for layer in read_json(manifest, _OllamaManifest).layers:
+                    if layer.media_type == _OLLAMA_MODEL:
+                        path = root / "blobs" / Path(layer.digest.replace(":", "-")).name
                         name = f"{manifest.parent.name}:{manifest.name}"
                         yield ToolFile(path, "Ollama", name, path.stat().st_size)
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from green_code.models.bfloat16 import widen
-from green_code.problems import Problem
+from green_code.problems import Problem, refusing
+from green_code.reading import check_regular, read_json
 
 INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -86,7 +87,7 @@ def weight_files(folder: Path) -> list[Path]:
                 f"{folder} has no {_SINGLE}; download the model's safetensors files with their config.json and tokenizer.json into it.",
             )
         return single
-    index = read_json(folder / INDEX, _MOST_INDEX_BYTES).get("weight_map")
+    index = read_object(folder / INDEX, _MOST_INDEX_BYTES).get("weight_map")
     if not isinstance(index, dict) or not index or not all(isinstance(name, str) for name in index.values()):
         raise damaged(folder / INDEX, "it names no files")
     names = sorted(set(index.values()))
@@ -101,38 +102,32 @@ def check_index(folder: Path, tensors: dict[str, StoredTensor]) -> None:
     """Raises Problem if the index, where there is one, says of a tensor that it is in another file."""
     if not (folder / INDEX).is_file():
         return
-    for name, file in read_json(folder / INDEX, _MOST_INDEX_BYTES)["weight_map"].items():
+    for name, file in read_object(folder / INDEX, _MOST_INDEX_BYTES)["weight_map"].items():
         if name not in tensors or tensors[name].path.name != file:
             raise damaged(folder / INDEX, f"{name[:60]} is not in {file}")
 
 
-def read_json(path: Path, most_bytes: int) -> dict[str, Any]:
+def read_object(path: Path, most_bytes: int) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        Problem: it is missing, larger, no JSON, nested too deeply, or no object.
+        Problem: it is missing, larger, no regular file, no JSON, nested too deeply, or no object.
     """
-    try:
-        if (size := path.stat().st_size) > most_bytes:
-            raise damaged(path, f"it has {size:,} bytes, more than {most_bytes:,}")
-        read = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise Problem("model_missing", f"{path.parent} lacks {path.name}; download it, too.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path, str(error)) from error
-    if not isinstance(read, dict):
-        raise damaged(path, "it is no object")
-    return read
+    with refusing(lambda what: damaged(path, what)):
+        try:
+            return read_json(path, dict[str, Any], most_bytes)
+        except FileNotFoundError as error:
+            raise Problem("model_missing", f"{path.parent} lacks {path.name}; download it, too.") from error
 
 
 def damaged(path: Path, why: str) -> Problem:
-    shown = " ".join(why.split())[:200]  # it may quote the file
-    return Problem("model_damaged", f"{path.name} is damaged ({shown}); download it again.")
+    return Problem("model_damaged", f"{path.name} is damaged ({why}); download it again.")
 
 
 def _header(path: Path) -> list[StoredTensor]:
     """`safe_open` compares the header with the file: lengths, types, overlaps, gaps. It cannot give bfloat16 to NumPy."""
-    try:
+    with refusing(lambda what: damaged(path, what)):
+        check_regular(path)
         with safe_open(str(path), framework="np"):
             pass
         with path.open("rb") as file:
@@ -144,5 +139,3 @@ def _header(path: Path) -> list[StoredTensor]:
             for name, entry in header.items()
             if name != "__metadata__"
         ]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise damaged(path, str(error)) from error

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from green_code.files import replace_file, sync
 from green_code.folders import CACHE_VARIABLE, cache_dir
 from green_code.lock import ProcessLock
 from green_code.models.hashes import sha256_of
@@ -22,6 +23,7 @@ from green_code.models.packages import Packages
 from green_code.models.places import LocalFile, Place, Report, is_full, report_from
 from green_code.models.rows import Row
 from green_code.problems import Problem
+from green_code.reading import read_json
 
 RECEIPT: Final = "checkpoint.json"
 _WAIT_SECONDS = 0.3
@@ -118,19 +120,19 @@ def _fetch(row: Row, place: Place, folder: Path, report: Report) -> None:
 
 def write_receipt(folder: Path, receipt: dict[str, Any]) -> None:
     """Write what a folder has, which makes it complete."""
-    part = folder / f"{RECEIPT}.part"
     sizes = {name: {"size": (folder / name).stat().st_size, "sha256": sha} for name, sha in receipt["files"].items()}
-    part.write_text(json.dumps({**receipt, "files": sizes}), "utf-8")
-    part.replace(folder / RECEIPT)
+    for name in sizes:
+        sync(folder / name)
+    replace_file(folder / RECEIPT, json.dumps({**receipt, "files": sizes}))
 
 
 def read_receipt(row: Row) -> dict[str, Any] | None:
     """The receipt of a complete checkpoint; None if there is none."""
     try:
-        receipt = json.loads((folder_of(row) / RECEIPT).read_text("utf-8"))
+        receipt = read_json(folder_of(row) / RECEIPT, dict[str, Any])
     except (OSError, ValueError):
         return None
-    files = receipt.get("files") if isinstance(receipt, dict) else None
+    files = receipt.get("files")
     described = isinstance(files, dict) and all(
         isinstance(f, dict) and {"size", "sha256"} <= f.keys() for f in files.values()
     )

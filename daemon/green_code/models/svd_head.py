@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
+
+from green_code.models.tensor_files import FLOATS, read_tensors, tensor_of
 
 RANK = 128
 """Of 640 directions; with these, .2 % of positions get another top token, and .4 % by int8."""
@@ -44,11 +45,11 @@ def read_directions(path: Path) -> np.ndarray:
     """Q of a bundle.
 
     Raises:
-        OSError, SafetensorError, KeyError, ValueError: the file is damaged.
+        ValueError: the file is damaged, or has more directions than there are.
     """
-    directions: np.ndarray = load_file(path)["directions"]
-    if not np.isfinite(directions).all():
-        raise ValueError("it holds NaN or infinity")
+    directions = tensor_of(read_tensors(path)[0], "directions", FLOATS, (None, None))
+    if len(directions) > directions.shape[1]:
+        raise ValueError(f"it has {len(directions)} directions of {directions.shape[1]}")
     return directions
 
 

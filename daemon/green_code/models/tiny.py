@@ -5,6 +5,7 @@ Its structure is Gemma 3's in small: sliding windows, every third layer full, QK
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer
 
 from green_code.models.config import ModelConfig, Rope
 from green_code.models.shapes import EMBEDDING, weight_shapes
-from green_code.models.vocabulary import Pieces, build_tokenizer
+from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer
 
 _LAYERS = 6
 _WORDS = "re ret turn return de def ▁▁ ▁▁▁▁ se lf self ▁= in pr int print".split()  # noqa: SIM905
@@ -40,7 +41,9 @@ class TinySource:
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         pieces = self._pieces() if ids is None else self._pieces().subset(ids)
-        return build_tokenizer(pieces), pieces.bos, pieces.ends
+        tokenizer = build_tokenizer(pieces)
+        Vocabulary(tokenizer, pieces.bos, pieces.ends)  # whether it can encode all text
+        return tokenizer, pieces.bos, pieces.ends
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
         generator = np.random.RandomState(0)
@@ -52,7 +55,7 @@ class TinySource:
             yield name, matrix[list(ids)] if ids is not None and name == EMBEDDING else matrix
 
     def fingerprint(self) -> str:
-        return "tiny-5"
+        return hashlib.sha256(b"tiny-5").hexdigest()
 
 
 def _normal(generator: np.random.RandomState, shape: tuple[int, ...]) -> np.ndarray:

@@ -16,14 +16,13 @@ Must not know: models, caches, languages.
 from __future__ import annotations
 
 import bisect
-import contextlib
 import hashlib
 import itertools
 import json
 import re
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -73,6 +72,12 @@ class Pieces:
     def subset(self, ids: Sequence[int]) -> Pieces:
         """The pieces of `ids`, renumbered in that order."""
         place = {old: new for new, old in enumerate(ids)}
+        for name, token in (("start", self.bos), ("end", self.eos)):
+            if token is not None and token not in place:
+                raise Problem(
+                    "bundle_invalid",
+                    f"the bundle's vocabulary lacks the model's {name} token, {token}; fetch the bundle again.",
+                )
         return Pieces(
             [self.texts[i] for i in ids],
             [self.scores[i] for i in ids],
@@ -137,17 +142,6 @@ def lossless(tokenizer: Tokenizer) -> Tokenizer:
             f"the model's tokenizer does not give text back as it was (from {probe[at]!r} on): choose another model, such ones are not supported.",
         )
     return exact
-
-
-@contextlib.contextmanager
-def refusing_tokenizers(problem: Callable[[str], Problem]) -> Iterator[None]:
-    """Turns whatever a hostile tokenizer makes the libraries raise into `problem(what)`. A panic of `tokenizers` is no `Exception`."""
-    try:
-        yield
-    except (Problem, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        raise problem(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 
 def _without_losses(step: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
+import logging
 import os
 import re
 import shutil
@@ -18,18 +18,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from green_code.folders import cache_dir
+from green_code.folders import CACHE_VARIABLE, cache_dir
 from green_code.models.backend import Backend, WeightFormat
+from green_code.models.block_hashes import check_hashes
 from green_code.models.bundle import Bundle
 from green_code.models.catalog import Found
-from green_code.models.config import ModelConfig
-from green_code.models.conversion import DESCRIPTION, Progress, convert
+from green_code.models.conversion import DESCRIPTION, Progress, convert, read_description
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "12"  # increased whenever a conversion would give other files
+log = logging.getLogger(__name__)
+
+_CONVERSION = "13"  # increased whenever a conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # since a conversion was last opened
 
 
@@ -53,7 +53,7 @@ def open_model(
     converter: Converter = convert,
     make_room: Callable[[int], None] = lambda _: None,
 ) -> Model:
-    """Load converted weights; convert the model if they are not cached.
+    """Load converted weights; convert the model if they are not cached, or what is cached is damaged.
 
     Args:
         weight_formats: best first, iterated as far as needed. The first is part of the cache's key, and a conversion takes it.
@@ -65,32 +65,45 @@ def open_model(
             are too small.
     """
     key, folder = _cached(found, bundle, next(iter(weight_formats)))
-    if not (folder / DESCRIPTION).is_file():
-        progress(f"converting {found.name}", 0.0)
-        converter(found, bundle, weight_formats, folder, progress)
-        _remove_unused(Path(found.name).name, folder.parent)
-    with contextlib.suppress(OSError):  # a read-only cache
-        os.utime(folder / DESCRIPTION)
-    try:
-        described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
-        config = ModelConfig.from_json(described["config"])
-        vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
-        weight_format = next((one for one in weight_formats if one.name == described["format"]), None)
-        if weight_format is None:
-            raise ValueError(f"their format {described['format']!r} is unknown")
-        make_room(sum(path.stat().st_size for path in folder.iterdir()))
-        decoder = weight_format.open(config, folder)
-    except MemoryError as error:
-        raise too_large(found.name) from error
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        if getattr(error, "errno", None) == errno.ENOMEM:
-            raise too_large(found.name) from error
-        shutil.rmtree(folder, ignore_errors=True)
-        raise Problem(
-            "model_damaged",
-            f"the converted weights in {folder} are damaged ({error}) and were removed; try again to convert anew.",
-        ) from error
-    return Model(decoder, vocabulary, key)
+    for attempt in ("first", "second"):
+        if not (folder / DESCRIPTION).is_file():
+            progress(f"converting {found.name}", 0.0)
+            converter(found, bundle, weight_formats, folder, progress)
+            _remove_unused(Path(found.name).name, folder.parent)
+        with contextlib.suppress(OSError):  # a read-only cache
+            os.utime(folder / DESCRIPTION)
+        try:
+            return Model(*_open(folder, weight_formats, make_room), key)
+        except Problem:
+            raise
+        except Exception as error:
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+                raise too_large(found.name) from error
+            shutil.rmtree(folder, ignore_errors=True)
+            if attempt == "second":
+                raise Problem(
+                    "model_damaged",
+                    f"{found.name} was converted again and still cannot be opened ({error}): see whether the disk of "
+                    f"{folder.parent} is sound, or set {CACHE_VARIABLE} to a folder on another one.",
+                ) from error
+            log.warning("the converted weights in %s are damaged (%s) and are converted again", folder, error)
+    raise AssertionError
+
+
+def _open(
+    folder: Path, weight_formats: Iterable[WeightFormat], make_room: Callable[[int], None]
+) -> tuple[Backend, Vocabulary]:
+    """Whatever it raises but `Problem`, the folder is damaged."""
+    check_hashes(folder)
+    described = read_description(folder)
+    vocabulary = Vocabulary.open(folder / "tokenizer.json", described.bos, described.eos)
+    if len(vocabulary) > described.config.vocabulary:
+        raise ValueError(f"they have {described.config.vocabulary} tokens, their tokenizer has {len(vocabulary)}")
+    weight_format = next((one for one in weight_formats if one.name == described.format), None)
+    if weight_format is None:
+        raise ValueError(f"their format {described.format!r} is unknown")
+    make_room(sum(path.stat().st_size for path in folder.iterdir()))
+    return weight_format.open(described.config, folder), vocabulary
 
 
 def is_converted(found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat]) -> bool:

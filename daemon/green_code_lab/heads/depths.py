@@ -34,7 +34,7 @@ _ROWS = 256  # at once: the whole head's logits
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one depth at N positions: the top token, its probability, and the cross-entropy of the window's next token, (N,) each."""
+    """Of one depth at N positions: the top token, its probability, and the cross-entropy of the window's next token (0: unknown), (N,)."""
 
     tokens: np.ndarray
     probabilities: np.ndarray
@@ -52,8 +52,8 @@ def predict(
 ) -> Predictions:
     """
     Args:
-        states: (N, C) over their root mean square. targets: (N,), the next tokens. head: (V, C), the final norm's gain in its columns.
-            through: makes of states what the head reads, such as a lens.
+        states: (N, C) over their root mean square. targets: (N,), the next tokens, or −1: none of the head's. head: (V, C), the final
+            norm's gain in its columns. through: makes of states what the head reads, such as a lens.
     """
     half, found = bfloat16_pays(head.device), list[tuple[Tensor, ...]]()
     head = head.bfloat16() if half else head
@@ -62,7 +62,9 @@ def predict(
         logits = (through(x.float()).to(head.dtype) @ head.T).float()
         greatest, token = logits.max(-1)
         total = logits.logsumexp(-1)
-        found.append((token, (greatest - total).exp(), F.cross_entropy(logits, target.long(), reduction="none")))
+        found.append(
+            (token, (greatest - total).exp(), F.cross_entropy(logits, target.long(), reduction="none", ignore_index=-1))
+        )
     tokens, probabilities, losses = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return Predictions(tokens, probabilities, losses)
 

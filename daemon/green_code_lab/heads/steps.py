@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from green_code.kernels.weight_format import weight_formats
@@ -44,11 +45,13 @@ from green_code_lab.heads.exit_heads import train_exit_head
 from green_code_lab.heads.kv_projections import compare, train_kv_projections
 from green_code_lab.heads.lenses import FREQUENT, lens_of, train_lens
 from green_code_lab.heads.states import States, Windows, record_states
-from green_code_lab.heads.svd_head import depths_that_count, second_moment, write_svd_head
+from green_code_lab.heads.svd_head import choose_directions, depths_that_count, second_moment
 from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
 from green_code_lab.lite.recipe import FROZEN
 from green_code_lab.lite.scores import rounded
 
+_SCORED = 32_768  # the most frequent tokens, over which depths are compared
+_RANKED = 2_048  # held-out positions by which the SVD head's rank is chosen
 _HELD_OUT_SHARE = 12  # one held-out position for so many to learn from
 
 
@@ -80,7 +83,8 @@ def make_exits(job: Job) -> None:
     lenses = _lenses(job, corpus, config, weights, trained, depths)
     part = job.bundle / f"{LENSES}.part"
     save_adapters(part, lenses, LENS_BITS)
-    head, found = _head(config, weights), dict[str, dict[int, Predictions]]()
+    head, held_out = _scored(corpus, _head(config, weights), held_out)
+    found = dict[str, dict[int, Predictions]]()
     for name, applied in (("plain", {}), ("lens", read_adapter_file(part))):
         found[name] = {
             depth: predict(states, held_out.tokens, head, lens_of(applied.get(depth), config.norm_eps))
@@ -118,8 +122,8 @@ def compare_exit_heads(job: Job) -> None:
     corpus, eps, device = job.corpus(), config.norm_eps, compute_device()
     trained, held_out = (_states(job, corpus, config, weights, part, depths) for part in ("train", "heldout"))
     lenses = _lenses(job, corpus, config, weights, trained, depths)
-    head = _head(config, weights)
-    rows, last = _frequent_rows(corpus, head), config.layers
+    rows, last = _frequent_rows(corpus, _head(config, weights)), config.layers
+    head, held_out = _scored(corpus, _head(config, weights), held_out)
     final = predict(held_out.at[last], held_out.tokens, head)
     for depth in depths:
         log(f"exit head of depth {depth}")
@@ -254,7 +258,10 @@ def make_svd_head(job: Job) -> None:
         config.norm_eps,
     )
     part = job.bundle / f"{SVD_HEAD}.part"
-    write_svd_head(weights["embed.weight"], moment.numpy(), part)
+    held_out = _states(job, job.corpus(), config, weights, "heldout", bundle.exits).at[config.layers]
+    some = held_out[:: max(1, len(held_out) // _RANKED)].astype(np.float32)
+    normed = some * weights["norm.weight"]
+    save_file({"directions": choose_directions(weights["embed.weight"], moment.numpy(), normed, log)}, part)
     if bundle.part(SVD_HEAD) is not None and sha256_of(part) == sha256_of(job.bundle / SVD_HEAD):
         part.unlink()
         log("the SVD head is unchanged")
@@ -283,7 +290,22 @@ def _head(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> Tensor:
 
 def _frequent_rows(corpus: Corpus, head: Tensor) -> Tensor:
     """(K, C): rows of the corpus's most frequent tokens."""
-    counts = torch.zeros(len(head), dtype=torch.int64)
+    return head[_frequent_ids(corpus, len(head), FREQUENT)]
+
+
+def _scored(corpus: Corpus, head: Tensor, states: States) -> tuple[Tensor, States]:
+    """The rows of the tokens that depths are compared over, and the states with their next tokens by their places there, or −1.
+
+    Hardly another token is ever the likeliest, and the whole head would take several times as long.
+    """
+    ids = _frequent_ids(corpus, len(head), _SCORED)
+    places = np.full(len(head), -1)
+    places[ids.numpy()] = np.arange(len(ids))
+    return head[ids], replace(states, tokens=places[states.tokens])
+
+
+def _frequent_ids(corpus: Corpus, vocabulary: int, count: int) -> Tensor:
+    counts = torch.zeros(vocabulary, dtype=torch.int64)
     found = torch.from_numpy(corpus.token_counts())
     counts[: len(found)] = found
-    return head[counts.topk(min(FREQUENT, len(counts))).indices]
+    return counts.topk(min(count, vocabulary)).indices

@@ -14,7 +14,7 @@ from tests.decoding.networks import exit_classifier
 MANIFEST = {
     "exits": [1, 2],
     "prefill_exit": 1,
-    "base": {"model": "tiny-random", "sha256": "0"},
+    "base": {"model": "tiny-random", "sha256": "0" * 64},
     "training": {"tokens": 2e6},
 }
 

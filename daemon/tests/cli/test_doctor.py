@@ -11,6 +11,7 @@ import pytest
 
 from green_code.cli import doctor
 from green_code.energy.costs import COSTS_FILES, CostModel, save_costs
+from green_code.models.block_hashes import write_hashes
 from green_code.work import Prices
 
 Run = Callable[..., tuple[int, str, str]]
@@ -94,3 +95,28 @@ def test_agreement_of_shadow_checks(monkeypatch: pytest.MonkeyPatch, raised_to: 
     monkeypatch.setattr("green_code.cli.engine.engine_status", engine_status)
     [finding] = doctor.check_agreement()
     assert finding.level == level and "17 of 20" in finding.found and "90% expected" in finding.found
+
+
+def test_doctor_never_sends_anyone_to_itself(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is damaged, and each check says what to do."""
+    bundle, converted = work / "bundles" / "broken", work / "cache_dir" / "tiny-0123456789abcdef"
+    for folder in (bundle, converted, work / "data_dir"):
+        folder.mkdir(parents=True)
+    (bundle / "manifest.json").write_text("{}")
+    (work / "data_dir" / "energy.sqlite3").write_bytes(b"no database" * 1000)
+    (converted / "tokenizer.json").write_text("{}")
+    write_hashes(converted)
+    (converted / "tokenizer.json").write_text("")
+
+    async def engine_status() -> dict[str, Any]:
+        message = "Loading tiny failed: KeyError: 'x'. Run `green-code doctor`; the log has the details."
+        return {"running": True, "pid": 1, "state": "error", "reason": "internal_error", "message": message}
+
+    monkeypatch.setattr("green_code.cli.engine.engine_status", engine_status)
+    for check in (doctor.check_bundles, doctor.check_cache, doctor.check_ledger, doctor.check_engine):
+        [finding] = doctor.findings(check)
+        assert finding.level != "ok" and finding.fix, check
+        assert "green-code doctor" not in finding.fix + finding.found, check
+    [cache] = doctor.findings(doctor.check_cache)
+    assert "tokenizer.json" in cache.found and str(converted) in cache.fix
+    assert (work / "data_dir" / "energy.sqlite3").read_bytes().startswith(b"no database"), "it is the engine's to mend"

@@ -47,11 +47,11 @@ def test_a_table_is_read_with_its_vocabularys_digest(tmp_path: Path) -> None:
 )
 def test_a_table_with_other_columns_is_refused(tmp_path: Path, types: dict[str, type]) -> None:
     save_file({name: np.zeros(3, kind) for name, kind in types.items()}, tmp_path / "table")
-    with pytest.raises(ValueError, match=r"cannot be read|columns"):
+    with pytest.raises(ValueError, match=r"it lacks checks|it lacks tokens|columns"):
         read_ngram_table(tmp_path / "table")
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table").write_bytes(b"no table")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="header"):
         read_ngram_table(tmp_path / "table")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -16,8 +17,10 @@ import psutil
 import pytest
 
 from green_code.engine import conversion
-from green_code.engine.conversion import convert_apart
+from green_code.engine.conversion import config_apart, convert_apart
+from green_code.engine.loading import load_runtime
 from green_code.kernels.weight_format import weight_formats
+from green_code.models import catalog
 from green_code.models.catalog import TINY, Found, find_model
 from green_code.models.weights import open_model
 from green_code.problems import Problem
@@ -52,6 +55,28 @@ def test_a_problem_of_the_child_is_raised_here(cache: Path) -> None:
     with pytest.raises(Problem, match="changed while it was opened") as caught:
         open_tiny(key="another")
     assert caught.value.reason == "model_damaged" and not list(cache.iterdir())
+
+
+def test_the_configuration_is_read_apart(cache: Path) -> None:
+    tiny = find_model(TINY)
+    assert config_apart(tiny) == tiny.open().config and not list(cache.iterdir())
+
+
+def test_the_engine_opens_no_checkpoint_itself(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that waits for a drive holds the interpreter, and with it all windows."""
+    folder = cache / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "unknown"}')
+
+    def opened(path: Path) -> Any:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(catalog, "FolderSource", opened)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: object()
+    )  # as if torch were there, which may ask for the shape
+    with pytest.raises(Problem, match=r"config\.json|unknown"):
+        load_runtime(str(folder), device="auto")
 
 
 _HANGING = """

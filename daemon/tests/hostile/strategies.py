@@ -120,3 +120,38 @@ def _limited(kind: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
                 st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=min(20, limit.length)
             )
     return right(kind)
+
+
+json_values: Final = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.sampled_from(
+        ["\0", "x" * 10_000, "file://[", "file:///a/%ff", "untitled:", "\ud800", "[python]", "greenCode"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.text(max_size=5) | st.sampled_from(["jsonrpc", "id", "uri", "settings"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+) | st.just(nested(90))
+"""Any value that an editor can send."""
+
+
+@st.composite
+def with_a_wrong_value(draw: st.DrawFn, message: Any) -> Any:
+    """A message of which one value, at any depth, is another or is gone."""
+    if not isinstance(message, (dict, list)) or not message or draw(st.integers(0, 3)) == 0:
+        return draw(json_values)
+    keys = sorted(message) if isinstance(message, dict) else list(range(len(message)))
+    key = draw(st.sampled_from(keys))
+    changed = message.copy()
+    if isinstance(message, dict) and draw(st.integers(0, 5)) == 0:
+        del changed[key]
+    else:
+        changed[key] = draw(with_a_wrong_value(message[key]))
+    return changed

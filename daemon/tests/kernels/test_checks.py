@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from green_code.kernels.binding import Kernel
+from green_code.kernels.binding import CThreadPool, Kernel
 from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.exit_classifier import exit_probability_function
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters
+from green_code.models.backend import TopToken
 from green_code.models.torch_decoder import TorchBuffers
-from tests.kernels.references import GEMMA, LLAMA, ROWS, all_directions, decoder_for, holding, random_weights, states
+from tests.decoding.networks import exit_classifier
+from tests.kernels.references import (
+    GEMMA,
+    LLAMA,
+    ROWS,
+    all_directions,
+    decoder_for,
+    holding,
+    random_weights,
+    states,
+    with_svd_head,
+)
 
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
@@ -55,6 +72,82 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     for wrong in (np.zeros((8, 64), np.float32), np.zeros((8, GEMMA.width))):
         with pytest.raises(ValueError, match="float32"):
             decoder.logits(wrong)
+
+
+def refuse(call: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="out of bounds"):
+        call()
+
+
+def test_the_kernel_itself_trusts_no_size(kernels: dict[str, Kernel]) -> None:
+    """As a file could give them, if Python did not look: each is refused, and nothing is touched."""
+    kernel = next(iter(kernels.values()))
+    decoder = decoder_for(kernel, GEMMA)
+    svd = with_svd_head(kernel, GEMMA)
+    buffers = holding(decoder, states(GEMMA))
+
+    def run(decoder: KernelDecoder = decoder) -> None:
+        decoder.run_layers(1, GEMMA.layers, buffers, 0, 8)
+
+    def read(decoder: KernelDecoder) -> Callable[[], object]:
+        return lambda: decoder.top_tokens(buffers, range(8), GEMMA.layers)
+
+    layer, scratch = decoder._layers[2], decoder._scratch.structure
+    wrong: list[tuple[Any, str, tuple[Any, ...], Callable[[], object]]] = [
+        (decoder._model, "layer_count", (0, 5, -1), run),
+        (decoder._model, "width", (0, -64, 65, 128, 256, 1 << 30), run),
+        (decoder._model, "heads", (0, -1, 4, 1 << 30), run),
+        (decoder._model, "kv_heads", (0, -1, 2, 3, 8), run),
+        (decoder._model, "head_width", (0, 33, 128, -64, 1 << 30), run),
+        (decoder._model, "mlp_width", (0, 320, 448, 1 << 30), run),
+        (decoder._model, "true_width", (0, 193, -1), run),
+        (decoder._model, "rotary_width", (0, 63, 66, -2), run),
+        (decoder._model, "activation", (-1, 4), run),
+        (layer, "window", (-1, -5), run),
+        (layer, "cosines", (None,), run),
+        *((matrix, "records", (None,), run) for matrix in (layer.qkv, layer.mlp_out)),
+        *((matrix, "bits", (0, 5, 16), run) for matrix in (layer.qkv, layer.mlp_in)),
+        *((matrix, size, (0, -64, 65, 64, 4096), run) for matrix in (layer.qkv, layer.mlp_in) for size in ("outputs", "inputs")),
+        (scratch, "inputs", (0, 64), run),
+        (scratch, "outputs", (0, 1000), run),
+        (scratch, "positions", (0, 4, 33), run),
+        (decoder._head, "tokens", (0, -1, 200, 1 << 30), read(decoder)),
+        (decoder._head.preview, "inputs", (64, 2_048, 10_048), read(decoder)),
+        (svd._head.preview, "inputs", (0, 65, 2_048, 10_048), read(svd)),
+        (svd._head, "rows", (None,), read(svd)),
+    ]  # fmt: skip
+    for structure, name, values, call in wrong:
+        call()
+        own = getattr(structure, name)
+        for value in values:
+            setattr(structure, name, value)
+            refuse(call)
+        setattr(structure, name, own)
+    arguments = decoder._arguments(1, GEMMA.layers, buffers, 0, 8)
+    for at, others in (
+        (1, (-1, 6)),
+        (2, (0, 7)),
+        (3, (None,)),
+        (4, (-1, 249)),
+        (5, (-1, 257)),
+        (6, (None,)),
+        (8, (0, 8, 33)),
+    ):
+        for other in others:
+            refuse(lambda at=at, other=other: kernel.run_layers(*arguments[:at], other, *arguments[at + 1 :], None))
+            refuse(lambda at=at, other=other: kernel.project_kv(*arguments[:at], other, *arguments[at + 1 :], True))
+    pool = CThreadPool(workers=1_000)
+    refuse(lambda: kernel.run_layers(*arguments, pool))
+    for token in (-1, GEMMA.vocabulary):
+        ids = (ctypes.c_int32 * 1)(token)
+        refuse(lambda ids=ids: kernel.embed(decoder._model, decoder._embed, None, ids, 1, 1.0, arguments[3]))
+    for width in (0, 33, -32):
+        refuse(lambda width=width: kernel.key_bytes(width))
+    classify = exit_probability_function(decoder, exit_classifier(GEMMA.width, (1, 2)).parameters_for_kernel())
+    assert classify is not None
+    for index in (-1, 2):
+        refuse(lambda index=index: classify(buffers, 0, 1, TopToken(0, 0.5, 0.5), index))
+    run()
 
 
 def test_growing_keeps_the_content(kernels: dict[str, Kernel]) -> None:

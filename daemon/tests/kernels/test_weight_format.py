@@ -14,7 +14,6 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.propagation import PropagatingKVCache
 from green_code.kernels import packing
 from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
-from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.weight_format import KernelFormat, weight_formats
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Backend
@@ -111,16 +110,6 @@ def _propagated_kv(decoder: Backend) -> np.ndarray:
     return np.concatenate(
         [torch.as_tensor(part[-1, :, :3]).flatten().float().numpy() for part in (buffers.keys, buffers.values)]
     )
-
-
-@pytest.mark.parametrize("damage", [b"", b"not an array", None])
-def test_damaged_records_are_removed_and_reported(best: KernelFormat, tmp_path: Path, damage: bytes | None) -> None:
-    open_model(find_model(TINY), None, (best,))
-    (records,) = tmp_path.glob("tiny-random-*/records.npy")
-    records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
-    with pytest.raises(Problem, match="try again"):
-        open_model(find_model(TINY), None, (best,))
-    assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
 
 
 def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:

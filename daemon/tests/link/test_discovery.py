@@ -53,6 +53,13 @@ def wait_for(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 async def start_and_leave(where: discovery.Place) -> int:
     client = await discovery.ensure_engine(where, command=COMMAND)
     await client.close()
@@ -66,7 +73,7 @@ def test_starting_and_stopping_are_idempotent(where: discovery.Place) -> None:
     assert note is not None and note["pid"] == pid and note["version"] == green_code.__version__
     assert asyncio.run(stop_engine()) is True
     assert asyncio.run(stop_engine()) is False
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: has_ended(pid))
     assert not Path(where.address).exists()
 
 
@@ -101,6 +108,7 @@ def test_relative_folders_are_the_starters(
     monkeypatch.chdir(tmp_path)
     for variable, folder in (("RUNTIME_DIR", "run"), ("DATA_DIR", "data"), ("CACHE_DIR", "cache")):
         monkeypatch.setenv(f"GREEN_CODE_{variable}", folder)
+    monkeypatch.setenv("PYTHONPATH", os.path.relpath(Path(green_code.__file__).parents[1]))
     assert discovery.place() == where
     client = asyncio.run(discovery.ensure_engine(where, command=COMMAND, start_seconds=WAIT_SECONDS))
     assert client.engine_pid
@@ -119,7 +127,7 @@ def test_a_stale_socket_and_a_stale_lock_do_no_harm(where: discovery.Place) -> N
 def test_an_engine_killed_with_9_is_replaced(where: discovery.Place) -> None:
     first = asyncio.run(start_and_leave(where))
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: not psutil.pid_exists(first) or psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: has_ended(first))
     assert Path(where.address).exists(), "kill -9 leaves its socket"
     assert asyncio.run(start_and_leave(where)) != first
 
@@ -130,7 +138,7 @@ def test_an_engine_that_hangs_is_killed(where: discovery.Place, monkeypatch: pyt
     monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
     psutil.Process(pid).suspend()
     assert asyncio.run(stop_engine()) is True
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: has_ended(pid))
 
 
 @pytest.mark.parametrize("pid", [None, 0, -1, True, "1", [1], 1 << 40, os.getpid()])

@@ -390,7 +390,7 @@ def answers(done: subprocess.CompletedProcess[bytes]) -> dict[Any, Any]:
         ('{"jsonrpc":"2.0","id":5,"method":"textDocument/inlineCompletion","params":{"position":"here"}}', -32602),
         ('{"jsonrpc":"2.0","id":5,"method":"greenCode/explain","params":' + "[" * 800 + "]" * 800 + "}", -32600),
         ('{"jsonrpc":"2.0","id":5,"method":"greenCode/frobnicate","params":{}}', -32601),
-        ('{"jsonrpc":"2.0","id":5,"method":"initialize","params":{"capabilities":{"jsonrpc":"2.0"}}}', None),
+        ('{"jsonrpc":"2.0","id":5,"method":"initialize","params":{"capabilities":{"jsonrpc":"2.0"}}}', -32600),
         ('{"jsonrpc":"2.0","method":"greenCode/accepted","params":{"id":["a"],"characters":' + "9" * 400 + "}}", None),
         ('{"jsonrpc":"2.0","method":"greenCode/accepted","params":' + "[" * 90 + "]" * 90 + "}", None),
         ('{"jsonrpc":"2.0","method":"workspace/didChangeConfiguration","params":{"settings":[[[]]]}}', None),
@@ -422,6 +422,18 @@ def test_a_bad_header_ends_the_front_with_a_message(bad: bytes) -> None:
     assert done.returncode == 1 and 9 not in answers(done)
     assert answers(done)[None]["error"]["code"] in (-32700, -32600)
     assert b"cannot be read on" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_nothing_is_answered_before_initialize() -> None:
+    done = run_front(
+        frame('{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{}}')
+        + frame(EXPLAIN)
+        + frame(INITIALIZE)
+        + frame(EXPLAIN.replace("9", "10"))
+        + SHUTDOWN_AND_EXIT
+    )
+    found = answers(done)
+    assert found[9]["error"]["code"] == -32002 and "result" in found[10] and done.returncode == 0
 
 
 def test_hostile_messages_fill_no_log() -> None:

@@ -169,6 +169,30 @@ def test_an_engine_that_hangs_is_reported_and_restart_replaces_it(monkeypatch: p
 
 
 @pytest.mark.usefixtures("engine_folders")
+def test_an_engine_that_answers_no_second_hello_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "HELLO_SECONDS", 0.3)
+    monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        other, watched = Watched(), Watched()
+        await other.supervisor.warm_up("fake")
+        found = await find_engine(place())
+        assert found is not None
+        await found.close()
+        psutil.Process(found.engine_pid).suspend()
+        for _ in range(2):
+            with pytest.raises(Problem, match="did not answer"):
+                await watched.supervisor.complete(completion_params("x"))
+        watched.now += 60
+        monkeypatch.setattr(client, "HELLO_SECONDS", WAIT_SECONDS)
+        assert (await watched.supervisor.complete(completion_params("x")))["text"] == " + 1"
+        for window in (other, watched):
+            await window.supervisor.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 3 * WAIT_SECONDS))
+
+
+@pytest.mark.usefixtures("engine_folders")
 def test_an_engine_that_hangs_in_mid_request_is_replaced_and_the_request_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

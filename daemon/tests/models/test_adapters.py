@@ -35,7 +35,7 @@ def random_adapter(width: int = WIDTH, outputs: int | None = None) -> LinearAdap
 
 
 def new_bundle(folder: Path) -> Path:
-    write_manifest(folder, {"base": {"sha256": "0"}, "exits": [2, 4], "prefill_exit": 4})
+    write_manifest(folder, {"base": {"model": "any", "sha256": "0" * 64}, "exits": [2, 4], "prefill_exit": 4})
     return folder
 
 
@@ -71,14 +71,14 @@ def test_every_layer_above_the_prefill_exit_has_a_kv_projection(tmp_path: Path) 
     ("damage", "message"),
     [
         ("no tensors", "damaged"),
-        ("NaN", "damaged .it holds NaN"),
+        ("NaN", "damaged .2:gain holds NaN"),
         ("no matrix", "damaged"),
         ("narrow lens", "make it anew with `green-code adapt exits`"),
         ("lens too deep", "make it anew with `green-code adapt exits`"),
         ("too few KV projections", "not of the layers above its prefill exit"),
         ("narrow KV projection", "make it anew with `green-code adapt kv-projections`"),
         ("narrow SVD head", "make it anew with `green-code adapt svd-head`"),
-        ("SVD head of too many directions", "make it anew with `green-code adapt svd-head`"),
+        ("SVD head of too many directions", "damaged .it has 129 directions of 128"),
     ],
 )
 def test_damaged_and_unfit_adapters_are_refused(damage: str, message: str, tmp_path: Path) -> None:

@@ -72,11 +72,12 @@ def test_another_prefill_exit_is_another_bundle(folder: Path) -> None:
     [
         ({"schema": 99}, "schema is 99"),
         ({"exits": [4, 2]}, "not ascending"),
-        ({"prefill_exit": 5}, "prefill exit 5"),
-        ({"prefill_exit": "4"}, "prefill exit 4"),
-        ({"files": {"vocabulary.safetensors": "00"}}, "sha256"),
-        ({"files": {"delta.safetensors": "00"}}, "delta.safetensors is missing"),
-        ({"files": {"../evil": "00"}}, "missing or unknown"),
+        ({"prefill_exit": 5}, "prefill_exit 5"),
+        ({"prefill_exit": "4"}, r"manifest\.json .*prefill_exit"),
+        ({"files": {"vocabulary.safetensors": "0" * 64}}, "sha256"),
+        ({"base": {"model": "tiny-random", "sha256": ""}}, "base.sha256"),
+        ({"files": {"delta.safetensors": "0" * 64}}, "delta.safetensors, which is missing"),
+        ({"files": {"../evil": "0" * 64}}, "missing or unknown"),
     ],
 )
 def test_a_damaged_bundle_is_refused(folder: Path, change: dict[str, object], message: str) -> None:
@@ -135,7 +136,7 @@ def test_a_bundle_for_another_checkpoint_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
-    write_manifest(folder, {"base": {"model": "tiny-random", "sha256": "other"}, "exits": [2, 4]})
+    write_manifest(folder, {"base": {"model": "tiny-random", "sha256": "f" * 64}, "exits": [2, 4]})
     with pytest.raises(Problem, match="another checkpoint"):
         open_tiny(load_bundle(folder))
 
@@ -144,22 +145,12 @@ def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None
     classifier = exit_classifier(8, (2, 4))
     classifier.save(tmp_path / "a")
     assert load_exit_classifier(tmp_path / "a", (2, 4)).width == 8
-    with pytest.raises(Problem, match="decides at"):
+    with pytest.raises(ValueError, match="decides at"):
         load_exit_classifier(tmp_path / "a", (2, 5))
     classifier.parameters["action.weight"][0, 0] = float("nan")
     classifier.save(tmp_path / "b")
-    with pytest.raises(Problem, match="NaN"):
+    with pytest.raises(ValueError, match="NaN"):
         load_exit_classifier(tmp_path / "b", (2, 4))
-
-
-def test_a_damaged_conversion_is_removed_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    open_tiny()
-    (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
-    weights.write_bytes(b"not weights")
-    with pytest.raises(Problem, match="try again"):
-        open_tiny()
-    assert len(open_tiny().vocabulary) == 370
 
 
 def test_an_interrupted_removal_does_not_prevent_a_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

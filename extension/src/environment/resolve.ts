@@ -14,6 +14,7 @@ import path from 'node:path';
 
 import { t } from '../l10n';
 import { noAnswerIn } from './causes';
+import { restore } from './folders';
 import { lastLine, PROBE_TIMEOUT_MS, run as realRun, type Run } from './processes';
 
 export type Ready =
@@ -47,6 +48,7 @@ export async function resolve(options: ResolveOptions): Promise<Resolution> {
   }
   const folder = await managedFolder(options, wheel);
   const python = pythonIn(folder);
+  await restore(folder);
   return (await exists(python)) ? { kind: 'ready', python, origin: 'managed', folder } : { kind: 'missing', name: path.basename(folder) };
 }
 

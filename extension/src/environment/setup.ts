@@ -9,7 +9,7 @@ import { messageOf, type Channels } from '../log';
 import { writeSetting } from '../settings';
 import { fileSize, gigabytes, whole } from '../state/format';
 import type { Store } from '../state/store';
-import { hasOtherVersion } from './folders';
+import { hasOtherVersion, wasInterrupted } from './folders';
 import { Cancelled, freeBytesIn, install } from './install';
 import { NEEDS } from './needs';
 import { recordOffer, wasOffered } from './offers';
@@ -73,11 +73,19 @@ export class SetUp {
 
   /**
    * Offers Set Up once per environment; later the status item shows that it is missing. A user who has set up another version has
-   * agreed already: the environment of this version is created at once. With suggestions off, nothing happens.
+   * agreed already: the environment of this version is created at once, and so is one whose window was killed meanwhile. With
+   * suggestions off, nothing happens.
    */
   async offer(environment: string): Promise<void> {
     const { storage } = this.home;
-    if (!this.store.snapshot.settings.enabled || this.running !== undefined || (await wasOffered(storage, environment))) {
+    if (!this.store.snapshot.settings.enabled || this.running !== undefined) {
+      return;
+    }
+    if (await wasInterrupted(storage, environment)) {
+      await this.begin(() => this.install({ title: t('setUp.title'), offered: environment }));
+      return;
+    }
+    if (await wasOffered(storage, environment)) {
       return;
     }
     if (await hasOtherVersion(storage, environment)) {

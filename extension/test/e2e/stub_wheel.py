@@ -1,10 +1,12 @@
-"""Packs stub_server.py as a wheel of green-code into FOLDER, and a dependency into INDEX: FOLDER VERSION PACKAGES INDEX.
+"""Packs stub_server.py as a wheel of green-code into FOLDER, with a list that pins its dependency, and that one into
+INDEX: FOLDER VERSION PACKAGES INDEX.
 
 Prints the path of the first wheel. Set Up then needs a package index but no network. pygls comes from the folder PACKAGES.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import zipfile
 from pathlib import Path
@@ -13,7 +15,9 @@ DEPENDENCY = "green-code-stub-needs"
 
 
 def main(folder: str, version: str, packages: str, index: str) -> None:
-    pack(index, DEPENDENCY, "1.0", {"green_code_stub_needs.py": ""}, "")
+    needed = pack(index, DEPENDENCY, "1.0", {"green_code_stub_needs.py": ""}, "")
+    digest = hashlib.sha256(needed.read_bytes()).hexdigest()
+    (Path(folder) / "requirements.txt").write_text(f"{DEPENDENCY}==1.0 --hash=sha256:{digest}\n")
     files = {
         "green_code/__init__.py": f"__version__ = {version!r}\n",
         "green_code/__main__.py": (Path(__file__).parent / "stub_server.py").read_text(),

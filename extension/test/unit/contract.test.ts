@@ -112,6 +112,11 @@ describe('the manifest', () => {
     expect(restricted.filter((id) => !ids.includes(id))).toEqual([]);
   });
 
+  it('opens no addresses: a web page could send one to the editor', () => {
+    const handlers = sources.filter(({ nodes }) => nodes.some((node) => ts.isIdentifier(node) && node.text === 'registerUriHandler'));
+    expect(handlers.map(({ name }) => name)).toEqual([]);
+  });
+
   it('links walkthrough steps to commands', () => {
     expect(steps.map(({ id }) => id)).toEqual(['setUp', 'complete', 'threshold', 'report']);
     steps.forEach(({ description }) => {

@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
@@ -60,17 +62,22 @@ describe('Set Up', () => {
 
   it('installs neither a model nor anything for a GPU, without variables for other Pythons', async () => {
     vi.stubEnv('PYTHONPATH', '/elsewhere');
-    const calls: { line: string; env: NodeJS.ProcessEnv | undefined }[] = [];
+    const calls: { args: readonly string[]; env: NodeJS.ProcessEnv | undefined }[] = [];
     const inner = python(ok(), ok());
     await install(
       options((command, args, rest) => {
-        calls.push({ line: args.join(' '), env: rest.env });
+        calls.push({ args, env: rest.env });
         return inner(command, args, rest);
       }),
     );
     vi.unstubAllEnvs();
-    expect(calls.some(({ line }) => line.includes('pip install') && line.endsWith('.whl'))).toBe(true);
-    calls.forEach(({ line, env }) => expect(env, line).not.toHaveProperty('PYTHONPATH'));
+    const pip = calls.find(({ args }) => args.includes('pip'))!.args;
+    const lists = pip.flatMap((arg, i) => (arg === '--requirement' ? [path.relative(home.bundled, pip[i + 1]!)] : []));
+    expect(lists).toEqual(['requirements.txt']);
+    expect(pip).toEqual(expect.arrayContaining(['--require-hashes', '--only-binary', ':all:']));
+    const digest = createHash('sha256').update('wheel').digest('hex');
+    expect(pip.at(-1)).toBe(`green-code[] @ ${pathToFileURL(wheelIn(home)).href}#sha256=${digest}`);
+    calls.forEach(({ args, env }) => expect(env, args.join(' ')).not.toHaveProperty('PYTHONPATH'));
   });
 
   it('removes environments of other versions, and attempts whose window has ended', async () => {
@@ -102,6 +109,7 @@ describe('Set Up', () => {
     ['pip', failed('ERROR: Ignored'), ok(), t('setUp.pipFailed', { cause: 'ERROR: Ignored' })],
     ['the network', failed(OFFLINE), ok(), t('setUp.offline', { cause: 'Name or service not known' })],
     ['doctor', ok(), failed('torch is missing'), t('setUp.environmentBroken', { cause: 'torch is missing' })],
+    ['a hash', failed('ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n             Got        c66a'), ok(), t('setUp.otherFiles')],
     [
       'a path',
       failed('ERROR: Could not install packages due to an OSError: [Errno 2] No such file or directory\nHINT: This error might have occurred since this system does not have Windows Long Path support enabled.'),
@@ -223,6 +231,18 @@ describe('Set Up', () => {
     expect(release).toHaveBeenCalledOnce();
     await expect(fs.stat(broken)).rejects.toThrow('ENOENT');
     expect(await files()).toEqual([path.basename(final)]);
+  });
+
+  it('puts back the environment of a window that was killed while it replaced it', async () => {
+    const { pid } = spawnSync(process.execPath, ['--version']);
+    const aside = `${final}.partial-${pid}.old`;
+    await fs.mkdir(path.dirname(pythonIn(aside)), { recursive: true });
+    await fs.writeFile(pythonIn(aside), 'works');
+    expect(await resolve({ ...home, pythonPath: '' })).toMatchObject({ kind: 'ready' });
+    expect(await files()).toEqual([path.basename(final)]);
+    await fs.rename(final, aside);
+    await expect(install(options(python(failed('no network'), ok())))).rejects.toThrow('no network');
+    expect(await fs.readFile(pythonIn(final), 'utf8')).toBe('works');
   });
 
   it('reports a build without a wheel', async () => {

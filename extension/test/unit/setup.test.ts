@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -121,6 +122,23 @@ describe('Set Up', () => {
     const { setUp, chooseModel } = make();
     await setUp.start();
     expect(chooseModel).not.toHaveBeenCalled();
+  });
+
+  it('goes on, without a question, where the window of an earlier start was killed meanwhile', async () => {
+    const { pid } = spawnSync(process.execPath, ['--version']);
+    const partial = path.join(storage, `venv-1-bb.partial-${pid}`);
+    fs.mkdirSync(partial);
+    const questions = vi.spyOn(window, 'showInformationMessage');
+    installed.mockImplementation(() => {
+      fs.rmSync(partial, { recursive: true });
+      return Promise.resolve();
+    });
+    const { setUp } = make();
+    await setUp.offer('venv-1-bb');
+    expect(installed).toHaveBeenCalledTimes(1);
+    expect(questions).not.toHaveBeenCalled();
+    await setUp.offer('venv-1-cc'); // another one is offered
+    expect(questions).toHaveBeenCalled();
   });
 
   it('is neither offered nor updated while suggestions are off', async () => {

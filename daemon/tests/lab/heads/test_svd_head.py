@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from green_code.models.adapters import LinearAdapter
 from green_code.models.tiny import TinySource
 from green_code.models.torch_decoder import Decoder
-from green_code_lab.heads.svd_head import depths_that_count, second_moment
+from green_code_lab.heads import svd_head as module
+from green_code_lab.heads.svd_head import choose_directions, depths_that_count, lost_share, second_moment
 from green_code_lab.lite.objective import hidden_at
 from green_code_lab.lite.scores import WINDOW
 
@@ -35,3 +37,17 @@ def test_the_moment_is_that_of_plain_forwards() -> None:
     gain = torch.from_numpy(dict(source.tensors(None))["norm.weight"])
     found = second_moment(recorded, lenses, gain, source.config.norm_eps)
     torch.testing.assert_close(found, normed.T @ normed / WINDOW, rtol=1e-2, atol=1e-2)
+
+
+def test_the_rank_is_the_least_that_keeps_the_top_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States vary in nine directions of sixteen, so a preview of rank 12 is exact and one of rank 4 is not."""
+    monkeypatch.setattr(module, "RANKS", (4, 12, 16))
+    monkeypatch.setattr(module, "CANDIDATES", 2)
+    generator = np.random.default_rng(0)
+    head = generator.standard_normal((300, 16)).astype(np.float32)
+    states = (generator.standard_normal((400, 9)) @ generator.standard_normal((9, 16))).astype(np.float32)
+    moment = states.T @ states / len(states)
+    lines: list[str] = []
+    directions = choose_directions(head, moment, states, lines.append)
+    assert directions.shape == (12, 16) and len(lines) == 2
+    assert lost_share(head, directions, states) == 0 < lost_share(head, directions[:4], states)

@@ -1,0 +1,117 @@
+"""A program: all hostile bundles and many randomly damaged ones, or hostile model folders, in one process.
+
+    python -m tests.hostile [--seeds N] [--first SEED] [--library PATH LEVEL]
+    python -m tests.hostile --models [--library PATH LEVEL]
+
+Prints one line of JSON: how many were refused and served, the slowest in seconds, and the failures. A signal ends it where memory is
+damaged; it ends itself with a traceback where one takes longer than `LIMIT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from green_code.kernels import weight_format
+from green_code.kernels.binding import Kernel
+from green_code.problems import Problem
+from tests.hostile.bundles import CASES, random_damage, write_good_bundle
+from tests.hostile.serving import complete, copied, load, refusal
+
+LIMIT_SECONDS = 20.0
+
+
+class Trials:
+    """Runs one after another, and counts what became of them."""
+
+    def __init__(self) -> None:
+        self.refused = self.served = 0
+        self.slowest, self.failures = 0.0, list[str]()
+
+    def run(self, name: str, serve: Callable[[], str | None], must_be_refused: bool = False) -> None:
+        """`serve` returns why it was refused, or None."""
+        print(name, file=sys.stderr, flush=True)  # the last line tells what a signal came from
+        faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)
+        begin = time.monotonic()
+        try:
+            said = serve()
+            self.refused, self.served = self.refused + (said is not None), self.served + (said is None)
+            if must_be_refused and said is None:
+                self.failures.append(f"{name}: served")
+        except Exception as error:
+            self.failures.append(f"{name}: {type(error).__name__}: {error}"[:300])
+            print(self.failures[-1], file=sys.stderr, flush=True)
+        self.slowest = max(self.slowest, time.monotonic() - begin)
+        faulthandler.cancel_dump_traceback_later()
+
+    @property
+    def found(self) -> dict[str, object]:
+        slowest = round(self.slowest, 2)
+        return {
+            "refused": self.refused, "served": self.served, "slowest_seconds": slowest, "failures": self.failures,
+        }  # fmt: skip
+
+
+def run_bundles(folder: Path, seeds: range) -> Trials:
+    """Systematic and random damage; works in `folder`."""
+    good, bundles, trials = write_good_bundle(folder / "good"), folder / "bundles", Trials()
+    os.environ["GREEN_CODE_BUNDLES"] = str(bundles)
+    copied(good, bundles)
+    complete(load(bundles))  # the good one is served
+    for case in CASES:
+        case.apply(copied(good, bundles))
+        trials.run(case.name, lambda case=case: refusal(lambda: load(bundles), case), must_be_refused=True)
+    for seed in seeds:
+        name = random_damage(copied(good, bundles), seed)
+        trials.run(name, lambda: refusal(lambda: complete(load(bundles))))
+    return trials
+
+
+def run_models(folder: Path) -> Trials:
+    """Hostile options of config.json; works in `folder`."""
+    from tests.hostile.model_folders import cases, opener  # transformers
+
+    load_model, trials = opener(folder), Trials()
+
+    def serve(case: tuple[str, str, Any]) -> str | None:
+        try:
+            runtime = load_model(case)
+        except Problem as problem:
+            assert problem.reason in ("model_damaged", "model_missing"), (problem.reason, str(problem))
+            return str(problem)
+        complete(runtime)
+        return None
+
+    for case in cases():
+        trials.run(repr(case)[:100], lambda case=case: serve(case))
+    return trials
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--models", action="store_true", help="model folders instead of bundles")
+    parser.add_argument("--library", nargs=2, metavar=("PATH", "LEVEL"))
+    args = parser.parse_args()
+    if args.library:
+        kernel = Kernel(Path(args.library[0]), args.library[1])
+        weight_format.open_kernel = lambda: kernel  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["GREEN_CODE_CACHE_DIR"] = str(folder / "cache")
+        trials = run_models(folder) if args.models else run_bundles(folder, range(args.first, args.first + args.seeds))
+    print(json.dumps(trials.found))
+    return 1 if trials.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

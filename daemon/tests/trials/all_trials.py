@@ -1,0 +1,28 @@
+"""The table of trials."""
+
+from __future__ import annotations
+
+from tests.trials.files import damaged
+from tests.trials.kills import kills, soak
+from tests.trials.messages import editors, frames
+from tests.trials.other_user import other_user
+from tests.trials.runner import Trial
+from tests.trials.set_up import set_up
+from tests.trials.system import allocations, clock, disk, slow_disk
+
+TRIALS: dict[str, Trial] = {
+    "frames": frames,
+    "lsp": editors,
+    "gguf": damaged("gguf", 2000),
+    "safetensors": damaged("safetensors", 1000),
+    "manifests": damaged("manifests", 2000),
+    "settings": damaged("settings", 5000),
+    "kill": kills,
+    "soak": soak,
+    "disk": disk,
+    "slow-disk": slow_disk,
+    "clock": clock,
+    "allocations": allocations,
+    "other-user": other_user,
+    "set-up": set_up,
+}

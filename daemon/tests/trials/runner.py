@@ -1,0 +1,129 @@
+"""Runs trials, keeps each result, and writes the table: a run that was ended goes on where it was, or with one trial by name."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from green_code.models.rows import TINY
+
+TABLE: Final = ("<!-- trials -->", "<!-- /trials -->")
+MOST_FAILURES: Final = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a trial runs: `scale` 1 is the full run; `random` numbers come from `seed`; `model` is the one of recovery."""
+
+    folder: Path
+    scale: float = 1.0
+    seed: int = 0
+    model: str = TINY
+
+    def times(self, full: int) -> int:
+        """So many of `full` as the scale says, at least one."""
+        return max(1, round(full * self.scale))
+
+
+@dataclass
+class Outcome:
+    """What a trial did and found; an empty list of failures is a pass."""
+
+    what: str
+    count: int
+    failures: list[str] = field(default_factory=list)
+    figures: str = ""
+
+
+Trial = Callable[[Plan], Outcome]
+
+
+def run_trial(name: str, trial: Trial, plan: Plan) -> dict[str, Any]:
+    """A row; an exception is a failure, too."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="gc-", ignore_cleanup_errors=True) as folder:  # short: it holds a socket
+        try:
+            outcome = trial(Plan(Path(folder), plan.scale, plan.seed, plan.model))
+        except Exception:
+            outcome = Outcome("did not come to its end", 0, [traceback.format_exc()[-2000:]])
+    return {
+        "name": name,
+        **asdict(outcome),
+        "failures": outcome.failures[:MOST_FAILURES],
+        "failed": len(outcome.failures),
+        "scale": plan.scale,
+        "seed": plan.seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+    }
+
+
+def run_all(trials: Mapping[str, Trial], plan: Plan, results: Path) -> list[dict[str, Any]]:
+    """Run the trials that `results` lacks at this scale and seed, and keep each as soon as it has ended; prints their rows."""
+    kept = read_results(results)
+    for name, trial in trials.items():
+        row = kept.get(name)
+        if row is None or row["failed"] or (row["scale"], row["seed"]) != (plan.scale, plan.seed):
+            row = kept[name] = run_trial(name, trial, plan)
+            results.parent.mkdir(parents=True, exist_ok=True)
+            part = results.with_suffix(".part")
+            part.write_text(json.dumps(kept, indent=1), "utf-8")
+            part.replace(results)
+        print(
+            f"{name}: {row['what']}: {row['failed']} failures, {row['figures'] or '—'} ({row['seconds']:g} s)",
+            flush=True,
+        )
+        for failure in row["failures"]:
+            print("    " + failure.replace("\n", "\n    "), flush=True)
+    return [kept[name] for name in trials]
+
+
+def read_results(results: Path) -> dict[str, Any]:
+    """Rows by name; none where there are none yet."""
+    try:
+        kept: dict[str, Any] = json.loads(results.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept
+
+
+def table(rows: list[dict[str, Any]], machine: str) -> str:
+    """The rows in Markdown, with date and machine."""
+    dates = sorted({row["date"] for row in rows})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    lines = ["| trial | what | count | failures | figures |", "|---|---|--:|--:|---|"]
+    lines += [
+        f"| {row['name']} | {row['what']} | {row['count']:,} | {row['failed']} | {row['figures'] or '—'} |"
+        for row in rows
+    ]
+    seconds = sum(row["seconds"] for row in rows)
+    return "\n".join([*lines, "", f"Measured on {when}, {machine}, in {seconds / 60:.0f} minutes."])
+
+
+def write_table(page: Path, text: str) -> None:
+    """Put the table between its marks."""
+    begin, end = TABLE
+    before, _, rest = page.read_text("utf-8").partition(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", "utf-8")
+
+
+def machine() -> str:
+    """This machine in words."""
+    name = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = names[0] if names else name
+    return f"{name}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()}"
