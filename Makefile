@@ -77,7 +77,7 @@ SCALE ?= 1
 SEED ?= 0
 ONLY ?=
 
-trials: $(READY) node_modules/.stamp  ## try to break it for a quarter of an hour, into docs/reliability.md: make trials ONLY=kill SCALE=0.1
+trials: $(READY) node_modules/.stamp  ## try to break it for half an hour, into docs/reliability.md: make trials ONLY=kill SCALE=0.1
 	cd daemon && $(abspath $(BIN))/python -m tests.trials --scale $(SCALE) --seed $(SEED) --only $(ONLY) $(if $(filter 1,$(SCALE)),--write)
 
 lint: $(BIN)/green-code node_modules/.stamp  ## ruff, mypy, import-linter, tsc, eslint

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from green_code.reading import read_json
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -70,7 +72,6 @@ class ProcessLock:
 def read_note(path: Path) -> dict[str, Any] | None:
     """The note of the last holder, alive or not; None if it cannot be read."""
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, dict[str, Any])
     except (OSError, ValueError):
         return None
-    return note if isinstance(note, dict) else None

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def _described(bundle: Bundle) -> dict[str, Any]:
             for key in ("method", "tokens", "corpus", "joules", "energy_source")
         },
         "presets": bundle.calibration.get("presets", {}),
+        "stops": bundle.calibration.get("suggestions", {}).get("presets", {}),
         "payback": payback(bundle),
         "licences": bundle.manifest.get("licences", {}),
     }
@@ -101,6 +103,24 @@ def payback(bundle: Bundle) -> dict[str, int]:
     presets = bundle.calibration.get("presets", {})
     saved = {name: preset.get("saved_joules", 0.0) for name, preset in presets.items()}
     return {name: math.ceil(joules / value) for name, value in saved.items() if joules and value > 0}
+
+
+def stop_lines(presets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is known of the stops of a calibration: a line a preset."""
+    found = []
+    for name, preset in presets.items():
+        line = f"{name}: {preset['stop']:g}"
+        if shares := preset.get("never_past"):
+            depths = " and ".join(shares["cold"])
+            cold, requests = (
+                " and ".join(f"{share:.0%}" for share in shares[of].values()) for of in ("cold", "requests")
+            )
+            line += (
+                f"; never past layer {depths}: {cold} of cold prompts, {requests} of all requests; "
+                f"{preset['lost']:.1%} of accepted characters lost"
+            )
+        found.append(line)
+    return found
 
 
 def _print(one: dict[str, Any]) -> None:
@@ -122,5 +142,7 @@ def _print(one: dict[str, Any]) -> None:
         if name in one["payback"]:
             figures += f", fine-tuning paid back after {one['payback'][name]:,} completions"
         print(f"  {name:13} threshold {preset['threshold']}: {figures}")
+    for line in stop_lines(one["stops"]):
+        print(f"  stop          {line}")
     for part, licence in one["licences"].items():
         print(f"  licence       {part}: {licence}")

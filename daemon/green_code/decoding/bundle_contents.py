@@ -8,8 +8,9 @@ from functools import cached_property
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
 from green_code.decoding.ngram_table import NgramTable, read_ngram_table
 from green_code.decoding.stop_network import StopNetwork, load_stop_network
+from green_code.decoding.value_heads import ValueHeads, load_value_heads
 from green_code.models.adapters import Adapters, read_adapters
-from green_code.models.bundle import AGENT, MANIFEST, NGRAMS, STOP_AGENT, Bundle
+from green_code.models.bundle import AGENT, MANIFEST, NGRAMS, STOP_AGENT, VALUE_HEADS, Bundle
 from green_code.models.config import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 
@@ -22,6 +23,7 @@ class BundleContents:
     classifier: ExitClassifier | None = None
     ngrams: NgramTable | None = None
     stop_network: StopNetwork | None = None
+    value_heads: ValueHeads | None = None
 
     @cached_property
     def adapters(self) -> Adapters:
@@ -38,7 +40,7 @@ class BundleContents:
         Raises:
             Problem: the exits, an agent or the n-grams are of another model.
         """
-        bundle, classifier, stopping, ngrams = self.bundle, self.classifier, self.stop_network, self.ngrams
+        bundle, classifier, heads, ngrams = self.bundle, self.classifier, self.value_heads, self.ngrams
         if bundle is None:
             return
         has = f"the model has width {config.width} and {config.layers} layers"
@@ -49,8 +51,8 @@ class BundleContents:
             )
         if classifier and classifier.width != config.width:
             raise bundle.refusal(f"{AGENT} is for width {classifier.width}, {has}", "retrain with `green-code train`")
-        if stopping and (stopping.width != config.width or stopping.depth >= config.layers):
-            what = f"{STOP_AGENT} is for width {stopping.width} and layer {stopping.depth}, {has}"
+        if heads and (heads.width != config.width or heads.depths[-1] >= config.layers):
+            what = f"{VALUE_HEADS} is for width {heads.width} and layers {heads.depths}, {has}"
             raise bundle.refusal(what, "retrain with `green-code train stops`")
         if ngrams is None:
             return
@@ -71,4 +73,5 @@ def read_contents(bundle: Bundle | None) -> BundleContents:
         bundle.read(AGENT, lambda path: load_exit_classifier(path, bundle.exits)),
         bundle.read(NGRAMS, read_ngram_table),
         bundle.read(STOP_AGENT, load_stop_network),
+        bundle.read(VALUE_HEADS, load_value_heads),
     )

@@ -112,18 +112,19 @@ def generate(
 
 
 def refusal(result: Generated, cache: KVCache, stop: StopPolicy | None) -> Callable[[int], bool]:
-    """`refuses` of `speculative.decode`: a position comes to the stop policy's depth, and the policy is asked, while there is no text.
+    """`refuses` of `speculative.decode`: while there is no text, a position comes to each depth at which it may be refused, and is judged.
 
-    A position that is deeper already is not refused: the work is done.
+    Where a position is deeper already, it is not refused: the work is done.
     """
-    depth = stop.refusal_depth if stop is not None else None
+    refusal = stop.refusal if stop is not None else None
 
     def refuses(position: int) -> bool:
-        if stop is None or depth is None or result.text or cache.depth(position) > depth:
-            return False
-        cache.advance(position, depth, position)
-        if stop.refuses(cache, position):
-            result.refused, result.reason = True, "unlikely"
-        return result.refused
+        for depth in refusal.depths if refusal is not None and not result.text else ():
+            if cache.depth(position) <= depth:
+                cache.advance(position, depth, position)
+                if refusal is not None and refusal.refuses(cache, position, depth):
+                    result.refused, result.reason = True, "unlikely"
+                    return True
+        return False
 
     return refuses

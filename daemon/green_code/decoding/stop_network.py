@@ -1,14 +1,13 @@
-"""The network of the stop agent: what it sees behind a prompt and at each token, and the probabilities that it gives.
+"""The network of the stop agent: what it sees of each token, and the probability that it gives.
 
-Behind the prompt, at one low layer, a perceptron over the hidden state and the place of the cursor gives the probability that
-something right will be shown. At each token a perceptron over a few numbers gives the probability that all text so far is right; there
-the state adds nothing. The laboratory trains it (green_code_lab/agent/networks.py); tests/lab/agent/test_networks.py compares them.
+A perceptron over a few numbers gives the probability that all text so far is right; the hidden state adds nothing there. The laboratory
+trains it (green_code_lab/agent/networks.py); tests/lab/agent/test_networks.py compares them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import Final
 
 import numpy as np
 
-from green_code.decoding.exit_classifier import unit_rms
 from green_code.decoding.network_files import Parameters, check_shapes, load_network, save_network
 
 TOKEN_FEATURES: Final = 6
-REFUSAL_UNITS, TOKEN_UNITS = 32, 16
+UNITS: Final = 16
 _LEAST_PRODUCT = 1e-4
 _MOST_LOG_ODDS, _MOST_TOKENS = 6.0, 12
 
@@ -42,63 +40,38 @@ def token_features(product: float, log_odds: float, tokens: int, characters: int
 class StopNetwork:
     """
     Args:
-        width: C of the base model. depth: the layer at which it may refuse. place_features: numbers that describe a place.
-        parameters: float32, see `parameter_shapes`.
+        parameters: float32, see `PARAMETER_SHAPES`.
     Raises:
         ValueError: the parameters are others.
     """
 
-    width: int
-    depth: int
-    place_features: int
     parameters: Parameters
 
     def __post_init__(self) -> None:
-        check_shapes(self.parameters, parameter_shapes(self.width, self.place_features))
-
-    def promise(self, state: np.ndarray, place: Sequence[float]) -> float:
-        """P(something right will be shown), from a state (C,) at `depth` and the place's features."""
-        inputs = np.concatenate((unit_rms(state), np.asarray(place, np.float32)))
-        return _probability(inputs, *self._refusal)
+        check_shapes(self.parameters, PARAMETER_SHAPES)
 
     def right(self, product: float, log_odds: float, tokens: int, characters: int, line: str) -> float:
         """P(all text with this token is right); see `token_features`."""
+        bias, weight, out_bias, out = self._sorted
         inputs = np.array(token_features(product, log_odds, tokens, characters, line), np.float32)
-        return _probability(inputs, *self._token)
+        found = float((out @ np.tanh(weight @ inputs + bias) + out_bias)[0])
+        return 1 / (1 + math.exp(min(-found, 700.0)))  # NaN stays NaN, which is below no bound
 
     @cached_property
-    def _refusal(self) -> tuple[np.ndarray, ...]:
-        return tuple(part for name, part in sorted(self.parameters.items()) if name.startswith("refusal."))
-
-    @cached_property
-    def _token(self) -> tuple[np.ndarray, ...]:
-        return tuple(part for name, part in sorted(self.parameters.items()) if name.startswith("token."))
+    def _sorted(self) -> tuple[np.ndarray, ...]:
+        return tuple(part for _, part in sorted(self.parameters.items()))
 
     def save(self, path: Path) -> None:
-        metadata = {"width": self.width, "depth": self.depth, "place_features": self.place_features}
-        save_network(path, self.parameters, {name: str(value) for name, value in metadata.items()})
+        save_network(path, self.parameters, {})
 
 
-def parameter_shapes(width: int, place_features: int) -> dict[str, tuple[int, ...]]:
-    """Bias and weight of the hidden units, and of the output, of both parts."""
-    sizes = {"refusal": (width + place_features, REFUSAL_UNITS), "token": (TOKEN_FEATURES, TOKEN_UNITS)}
-    return {
-        f"{part}.{name}": shape
-        for part, (inputs, units) in sizes.items()
-        for name, shape in (
-            ("0.weight", (units, inputs)),
-            ("0.bias", (units,)),
-            ("2.weight", (1, units)),
-            ("2.bias", (1,)),
-        )
-    }
-
-
-def _probability(
-    inputs: np.ndarray, bias: np.ndarray, weight: np.ndarray, out_bias: np.ndarray, out: np.ndarray
-) -> float:
-    log_odds = float((out @ np.tanh(weight @ inputs + bias) + out_bias)[0])
-    return 1 / (1 + math.exp(min(-log_odds, 700.0)))  # NaN stays NaN, which is below no bound
+PARAMETER_SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
+    "0.weight": (UNITS, TOKEN_FEATURES),
+    "0.bias": (UNITS,),
+    "2.weight": (1, UNITS),
+    "2.bias": (1,),
+}
+"""Weight and bias of the hidden units, and of the output."""
 
 
 def load_stop_network(path: Path) -> StopNetwork:
@@ -107,11 +80,4 @@ def load_stop_network(path: Path) -> StopNetwork:
     Raises:
         ValueError: the file is damaged, or has NaN.
     """
-
-    def build(metadata: Mapping[str, str], parameters: Parameters) -> StopNetwork:
-        width, depth, place_features = (int(metadata[name]) for name in ("width", "depth", "place_features"))
-        if not (0 < width <= 1 << 16 and 0 <= place_features <= 1 << 10 and 0 < depth <= 1 << 10):
-            raise ValueError(f"width {width}, depth {depth}, place features {place_features}")
-        return StopNetwork(width, depth, place_features, parameters)
-
-    return load_network(path, build)
+    return load_network(path, lambda metadata, parameters: StopNetwork(parameters))

@@ -1,17 +1,18 @@
 """Stop policies: end a completion where going on is too unlikely to be right, or refuse it before its text begins.
 
 `RunningProduct` is the rule: the product of the tokens' probabilities estimates that all of them are right. `StopAgent` is
-learned: it sees what the rule cannot, the hidden state at a low layer and the place of the cursor.
+learned. Either may have a `Refusal`, which sees what they cannot: the hidden state at low layers and the place of the cursor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_network import StopNetwork
+from green_code.decoding.value_heads import ValueHeads
 from green_code.decoding.verifier import Decoded
 
 SURE_LINE: Final = 0.8
@@ -41,14 +42,35 @@ class StopPolicy(Protocol):
         """The completion ends before the first token with which `right` is lower."""
 
     @property
-    def refusal_depth(self) -> int | None:
-        """Below L: where a position may be refused, behind which the text's first token would come; None: it never refuses."""
-
-    def refuses(self, cache: KVCache, position: int) -> bool:
-        """Whether there will be nothing worth showing behind `position`, which is at `refusal_depth`."""
+    def refusal(self) -> Refusal | None:
+        """Who may refuse the request before its text begins; None: nobody."""
 
     def right(self, cache: KVCache, view: StopView) -> float:
         """The probability that all text up to this token is right. Asked for each token that adds to the text."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Refuses a request from whose suggestion too little would be accepted.
+
+    Args:
+        bounds: by depth below L, ascending, the least characters that the value head there must expect.
+        place: features of the cursor's place (`CompletionParams`).
+    """
+
+    heads: ValueHeads
+    bounds: Mapping[int, float]
+    place: Sequence[float]
+
+    @property
+    def depths(self) -> Sequence[int]:
+        """Where a position may be refused, behind which the text's first token would come."""
+        return tuple(self.bounds)
+
+    def refuses(self, cache: KVCache, position: int, depth: int) -> bool:
+        """Whether there will be nothing worth showing behind `position`, which is at `depth`."""
+        cache.work.decisions += 1
+        return self.heads.characters(depth, cache.state(position), self.place) < self.bounds[depth]
 
 
 @dataclass(frozen=True)
@@ -56,13 +78,7 @@ class RunningProduct:
     """The product of the probabilities."""
 
     threshold: float
-
-    @property
-    def refusal_depth(self) -> None:
-        return None
-
-    def refuses(self, cache: KVCache, position: int) -> bool:
-        return False
+    refusal: Refusal | None = None
 
     def right(self, cache: KVCache, view: StopView) -> float:
         return view.product
@@ -72,24 +88,13 @@ class RunningProduct:
 class StopAgent:
     """
     Args:
-        refusal: the least probability that something right will be shown; 0: it never refuses.
-        place: features of the cursor's place (`CompletionParams`); without them it never refuses. line: the text before the cursor
-            on its line.
+        line: the text before the cursor on its line.
     """
 
     network: StopNetwork
     threshold: float
-    refusal: float
-    place: Sequence[float]
     line: str
-
-    @property
-    def refusal_depth(self) -> int | None:
-        return self.network.depth if self.refusal > 0 and len(self.place) == self.network.place_features else None
-
-    def refuses(self, cache: KVCache, position: int) -> bool:
-        cache.work.decisions += 1
-        return self.network.promise(cache.state(position), self.place) < self.refusal
+    refusal: Refusal | None = None
 
     def right(self, cache: KVCache, view: StopView) -> float:
         cache.work.decisions += 1

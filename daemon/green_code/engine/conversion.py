@@ -21,6 +21,8 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.backend import WeightFormat
 from green_code.models.bundle import Bundle, load_bundle
@@ -63,9 +65,8 @@ def config_apart(found: Found) -> ModelConfig:
     Raises:
         Problem: that of opening it; or the child was killed.
     """
-    return ModelConfig.from_json(
-        _in_child(found.name, {"model": found.name, "key": found.key}, lambda *_: None)["config"]
-    )
+    reported = _in_child(found.name, {"model": found.name, "key": found.key}, lambda *_: None)
+    return msgspec.convert(reported["config"], ModelConfig)
 
 
 def _in_child(model: str, task: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

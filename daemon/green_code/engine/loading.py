@@ -12,7 +12,7 @@ from typing import Any
 from green_code.decoding.bundle_contents import BundleContents, read_contents
 from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, agent_for, parse_policy
 from green_code.decoding.healing import Chooser
-from green_code.decoding.stopping import RunningProduct, StopAgent, StopPolicy
+from green_code.decoding.stopping import Refusal, RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.assumed_costs import assumed_costs, token_work
@@ -116,7 +116,8 @@ class Runtime:
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
         classifier = contents.classifier
         self.agent = agent_for(classifier, self.decoder) if classifier else None
-        self.ngrams, self.stop_network, self.costs = contents.ngrams, contents.stop_network, costs
+        self.ngrams, self.costs = contents.ngrams, costs
+        self.stop_network, self.value_heads = contents.stop_network, contents.value_heads
         self.chooser = Chooser(opened.vocabulary)
         row = ROWS.get(model)
         self.layout = layout_of(model, opened.vocabulary.fim, row.prompt if row is not None else None)
@@ -157,9 +158,9 @@ class Runtime:
             keep_measured(self._key, self.device, joules, token_seconds(self.decoder))
 
     def policy(self, params: CompletionParams) -> Policy:
-        """The exit policy of a request; full depth where there is no bundle."""
+        """The exit policy of a request; full depth where there is no agent."""
         by_agent = params["policy"] == "agent"
-        if params["decoding"] == "full" or (by_agent and self.agent is None and not self.exits):
+        if params["decoding"] == "full" or (by_agent and self.agent is None):
             return Full()
         threshold = 1.0
         if by_agent and params["decoding"] == "fast":
@@ -175,18 +176,22 @@ class Runtime:
     def stop(self, params: CompletionParams) -> StopPolicy | None:
         """The stop policy of a request; None: it never stops. A preset's bounds are those of the bundle's calibration.
 
-        The bundle's agent decides where it has one, but only a preset may refuse before the first token.
+        The bundle's stop agent decides where it has one. Its value heads refuse where a preset has bounds for them, and the front gives
+        the place.
         """
-        stop, refusal = params["stop"], 0.0
+        stop, bounds = params["stop"], dict[str, float]()
         if isinstance(stop, str):
             preset = self.calibration.get("suggestions", {}).get("presets", {}).get(stop, {})
-            stop, refusal = float(preset.get("stop", STOPS[stop])), float(preset.get("refusal", 0.0))
+            stop, bounds = float(preset.get("stop", STOPS[stop])), preset.get("refusal", {})
         if stop == 0:
             return None
+        refusal, heads = None, self.value_heads
+        if heads is not None and bounds and len(params["place"]) == heads.place_features:
+            by_depth = {depth: float(bounds[str(depth)]) for depth in heads.depths if str(depth) in bounds}
+            refusal = Refusal(heads, by_depth, params["place"])
         if self.stop_network is None:
-            return RunningProduct(stop)
-        line = params["prefix"].rpartition("\n")[2]
-        return StopAgent(self.stop_network, stop, refusal, params["place"], line)
+            return RunningProduct(stop, refusal)
+        return StopAgent(self.stop_network, stop, params["prefix"].rpartition("\n")[2], refusal)
 
     def threshold(self, threshold: float | str) -> float:
         """A number, or the number of a preset in the bundle's calibration.

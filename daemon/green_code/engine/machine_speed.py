@@ -28,6 +28,7 @@ from green_code.kernels.packing import meaningless
 from green_code.kernels.thread_pool import most_workers
 from green_code.models.backend import SMALL_BATCH
 from green_code.models.rows import ROWS, STANDARD
+from green_code.reading import Amount, read_json
 from green_code.work import Work
 
 PROMPT: Final = 256
@@ -44,10 +45,10 @@ _VERSION = 1  # raised when what is measured changes
 class MachineSpeed:
     """Seconds and CPU-seconds of a token and of a prompt, over those that are assumed, which are one thread's."""
 
-    token: float
-    token_cpu: float
-    prompt: float
-    prompt_cpu: float
+    token: Amount
+    token_cpu: Amount
+    prompt: Amount
+    prompt_cpu: Amount
 
     @property
     def undisturbed(self) -> bool:
@@ -62,8 +63,8 @@ def machine_speed() -> MachineSpeed | None:
         return None
     parts = (_VERSION, kernel.digest, processor_name(), most_workers())
     path = cache_dir() / f"speed-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return MachineSpeed(**json.loads(path.read_text("utf-8")))
+    with contextlib.suppress(OSError, ValueError):
+        return read_json(path, MachineSpeed)
     speed = measure(kernel)
     if speed.undisturbed:
         with contextlib.suppress(OSError):  # measured again the next time

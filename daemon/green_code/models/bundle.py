@@ -23,7 +23,20 @@ from green_code.problems import Problem, refusing
 from green_code.reading import decode, read_bytes
 
 SCHEMA = 2  # version of the manifest and the file names
-MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS, GATE = (
+(
+    MANIFEST,
+    VOCABULARY,
+    DELTA,
+    LENSES,
+    KV_PROJECTIONS,
+    SVD_HEAD,
+    AGENT,
+    STOP_AGENT,
+    VALUE_HEADS,
+    CALIBRATION,
+    NGRAMS,
+    GATE,
+) = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
@@ -32,11 +45,12 @@ MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT
     "svd_head.safetensors",
     "agent.safetensors",
     "stop_agent.safetensors",
+    "value_heads.safetensors",
     "calibration.json",
     "ngrams.safetensors",
     "gate.json",  # for the front, `lsp/gate.py`
 )
-PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS, GATE)
+PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, VALUE_HEADS, CALIBRATION, NGRAMS, GATE)
 Part = TypeVar("Part")
 _CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # files from which the cached weights are converted
 

@@ -68,11 +68,21 @@ class Preset(Struct, frozen=True):
     saved_joules: _Finite = 0.0
 
 
+class NeverPast(Struct, frozen=True):
+    """By layer, the share of cold prompts, and of all requests, that never goes past it."""
+
+    cold: dict[str, Share]
+    requests: dict[str, Share]
+
+
 class Stop(Struct, frozen=True):
-    """A named bound of the stop policy."""
+    """A named bound of the stop policy. `refusal`: by layer, the fewest characters that the value head there must expect; `lost`: the
+    share of the accepted characters that this costs."""
 
     stop: Share
-    refusal: Share = 0.0
+    refusal: dict[str, Amount] = {}
+    never_past: NeverPast | None = None
+    lost: _Finite = 0.0
 
 
 class Suggestions(Struct, frozen=True):

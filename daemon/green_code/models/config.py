@@ -94,6 +94,7 @@ class ModelConfig:
         check_family(self.family)
         for name, largest in _LARGEST.items():
             _check(name, getattr(self, name), _is_size(getattr(self, name), largest), f"1 to {largest:,}")
+        _check("max_positions", self.max_positions, self.max_positions > 1, "2 or more: half of them are the prompt's")
         for name in ("tied_head", "qkv_bias", "attention_out_bias", "mlp_bias"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         for name in ("norm_eps", "attention_scale", "embedding_scale", "residual_scale", "logit_scale"):

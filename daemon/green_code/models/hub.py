@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import importlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from msgspec import Struct
+
 from green_code.models.hashes import BLOCK, sha256_of
 from green_code.models.places import File, Report, check_disk, is_full, report_from, size_of
 from green_code.problems import Problem
+from green_code.reading import read_json
 
 SAFETENSORS: Final = (
     "config.json",
@@ -28,6 +30,12 @@ PICKLED: Final = ("config.json", "pytorch_model*.bin*", "vocab.json", "merges.tx
 """Files of a folder in the hub's layout; pickled weights are those of models that were never published otherwise."""
 _ATTEMPTS = 5  # to go on with a file, where the last one brought something
 _WEIGHTS = (".safetensors", ".bin", ".gguf")
+
+
+class _Index(Struct, frozen=True):
+    """Of weights in several files: tensor → file."""
+
+    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class Hub:
             folder = Path(hub.snapshot_download(self.repository, **options))
             needed = {name for name in names if "*" not in name and name != "generation_config.json"}
             for index in folder.glob("*.index.json"):
-                needed |= set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+                needed |= set(read_json(index, _Index).weight_map.values())
             has_weights = any(path.suffix in _WEIGHTS for path in folder.iterdir())
             if has_weights and all((folder / name).is_file() for name in needed):
                 return folder

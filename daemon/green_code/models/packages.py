@@ -21,6 +21,7 @@ from typing import IO
 from green_code.models.hashes import BLOCK
 from green_code.models.places import File, Report, check_disk, report_from, size_of
 from green_code.problems import Problem
+from green_code.reading import read_json
 
 _POLL_SECONDS = 0.2
 
@@ -168,8 +169,8 @@ def _ends_path(part: Path) -> Path:
 
 def _read_ends(part: Path) -> list[int]:
     """Where the parts end that were written whole; empty if they cannot be known."""
-    with suppress(OSError, ValueError, TypeError, IndexError):
-        ends = [int(end) for end in json.loads(_ends_path(part).read_text("utf-8"))]
-        if part.stat().st_size >= ends[-1]:
+    with suppress(OSError, ValueError):
+        ends = read_json(_ends_path(part), list[int])
+        if ends and part.stat().st_size >= ends[-1]:
             return ends
     return []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from green_code.decoding.exit_classifier import EPSILON, HIDDEN_UNITS, MAX_LOG_ODDS, PENDING_UNIT, ExitClassifier
-from green_code.decoding.stop_network import REFUSAL_UNITS, TOKEN_FEATURES, TOKEN_UNITS, StopNetwork
+from green_code.decoding.stop_network import TOKEN_FEATURES, UNITS, StopNetwork
 from green_code.kernels.binding import EXTRA_FEATURES
 
 
@@ -50,26 +50,15 @@ class ExitModule(nn.Module):
         return ExitClassifier(self.exits, _parameters(self))
 
 
-class StopModule(nn.Module):
-    """See `StopNetwork`: `refusal` and `token` give log-odds.
+class StopModule(nn.Sequential):
+    """See `StopNetwork`: (…, TOKEN_FEATURES) → (…, 1) log-odds."""
 
-    Args:
-        width: C of the base model. depth: the layer at which it may refuse. place_features: numbers that describe a place.
-    """
-
-    def __init__(self, width: int, depth: int, place_features: int) -> None:
-        super().__init__()
-        self.width, self.depth, self.place_features = width, depth, place_features
-        self.refusal = _perceptron(width + place_features, REFUSAL_UNITS)
-        self.token = _perceptron(TOKEN_FEATURES, TOKEN_UNITS)
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(TOKEN_FEATURES, UNITS), nn.Tanh(), nn.Linear(UNITS, 1))
 
     def frozen(self) -> StopNetwork:
         """A copy for decoding."""
-        return StopNetwork(self.width, self.depth, self.place_features, _parameters(self))
-
-
-def _perceptron(inputs: int, units: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, units), nn.Tanh(), nn.Linear(units, 1))
+        return StopNetwork(_parameters(self))
 
 
 def _parameters(module: nn.Module) -> dict[str, np.ndarray]:

@@ -1,18 +1,18 @@
 """PPO for the stop agent (Schulman et al., arXiv 1707.06347), from the supervised one, on replayed typing itself.
 
-A decision at a token is to emit it or to stop; behind a prompt, to go deeper or to stop. In each update the policy draws all its decisions at
-tokens; typing is replayed with them, and what a suggestion brought is the return of the decisions that made it:
+A decision at a token is to emit it or to stop. In each update the policy draws all its decisions; typing is replayed with them, and what
+a suggestion brought is the return of the decisions that made it:
 
     G = accepted keys − wrong · rejected − energy · joules still to be spent + discount · G of the next request.
 
-What is shown changes what is asked next, and a refused prompt leaves its upper layers to the next request: both are in the replay.
+What is shown changes what is asked next: that is in the replay.
 """
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from green_code.decoding.value_heads import value_depths
+from green_code.decoding.stop_network import TOKEN_FEATURES
 from green_code_lab.agent.baselines import sigmoid
 from green_code_lab.agent.networks import StopModule
 from green_code_lab.agent.stops import token_inputs
@@ -43,13 +43,12 @@ class Arguments:
     entropy: float = 0.003
     discount: float = 0.8
     sharpness: float = 3.0
-    stop: float = 0.45  # bounds around which it explores
-    refusal: float = 0.08
+    stop: float = 0.45  # the bound around which it explores
     seed: int = 0
 
 
 class _Taken:
-    """Decisions of one part of the network: inputs, actions (1: go on), log-probabilities and returns."""
+    """Decisions: inputs, actions (1: go on) and returns."""
 
     def __init__(self) -> None:
         self.inputs, self.actions = list[np.ndarray](), list[bool]()
@@ -68,54 +67,36 @@ def train(
     arguments: Arguments = Arguments(),
     report: Callable[[str], None] = print,
 ) -> StopModule:
-    """A network that is fitted to the bounds of the arguments."""
+    """A network that is fitted to the bound of the arguments."""
     a, records = arguments, replayer.records
     torch.manual_seed(a.seed)
     generator, drawing = random.Random(a.seed), np.random.default_rng(a.seed)
     network = copy.deepcopy(start).requires_grad_(True)
     tokens = token_inputs(replayer)
-    parts = {"token": network.token, "refusal": network.refusal}
-    bounds = {"token": _log_odds(a.stop), "refusal": _log_odds(a.refusal)}
-    critics = {name: _critic(part) for name, part in parts.items()}
-    optimiser = torch.optim.Adam(
-        [*network.parameters(), *(p for c in critics.values() for p in c.parameters())], lr=a.rate
-    )
+    bound, critic = float(np.log(a.stop / (1 - a.stop))), _critic()
+    optimiser = torch.optim.Adam([*network.parameters(), *critic.parameters()], lr=a.rate)
     which = counted(records)
     for update in range(a.updates):
         with torch.no_grad():
-            log_odds = network.token(torch.from_numpy(tokens))[:, 0].numpy()
-        emits = drawing.random(len(tokens)) < sigmoid(a.sharpness * (log_odds - bounds["token"]))
+            log_odds = network(torch.from_numpy(tokens))[:, 0].numpy()
+        emits = drawing.random(len(tokens)) < sigmoid(a.sharpness * (log_odds - bound))
         estimate = np.where(emits | ~which, np.maximum(sigmoid(log_odds), a.stop), 0.0)
         shown = shown_by(replayer, estimate, a.stop)
-        taken, total = {name: _Taken() for name in parts}, 0.0
+        taken, total = _Taken(), 0.0
         for span in generator.choices(range(len(records.spans)), k=a.spans):
-            total += _replay(
-                replayer, span, shown, network, bounds["refusal"], prices, a, drawing, tokens, emits, taken, update
-            )
-        losses = [_update(parts[name], critics[name], bounds[name], each, optimiser, a) for name, each in taken.items()]
-        report(f"PPO {update + 1}/{a.updates}  objective {total / a.spans:.2f} keys a span  losses {losses}")
+            total += _replay(replayer, span, shown, prices, a, tokens, emits, taken, update)
+        loss = _update(network, critic, bound, taken, optimiser, a)
+        report(f"PPO {update + 1}/{a.updates}  objective {total / a.spans:.2f} keys a span  loss {loss}")
     return network.requires_grad_(False).eval()
 
 
 def _replay(
-    replayer: Replayer, span: int, shown: Shown, network: StopModule, bound: float, prices: Prices, a: Arguments,
-    drawing: np.random.Generator, tokens: np.ndarray, emits: np.ndarray, taken: dict[str, _Taken], seed: int,
+    replayer: Replayer, span: int, shown: Shown, prices: Prices, a: Arguments, tokens: np.ndarray, emits: np.ndarray,
+    taken: _Taken, seed: int,
 ) -> float:  # fmt: skip
     """Type a span; its decisions go to `taken`. Returns the span's objective."""
-    records, asked = replayer.records, list[tuple[int, np.ndarray, bool]]()
-    depth = value_depths(replayer.layers).index(network.depth)
-
-    def refuses(row: int, place: Sequence[float]) -> bool:
-        inputs = np.concatenate((records.low_states[row, depth].astype(np.float32), np.asarray(place, np.float32)))
-        with torch.no_grad():
-            log_odds = float(network.refusal(torch.from_numpy(inputs)))
-        deeper = drawing.random() < sigmoid(np.array(a.sharpness * (log_odds - bound)))
-        asked.append((row, inputs, bool(deeper)))
-        return not deeper
-
-    suggester = replayer.suggester(span, shown, refuses, network.depth)
+    records, suggester = replayer.records, replayer.suggester(span, shown)
     typed = type_span(records.spans[span], suggester, seed=seed)
-    refusals = {row: (inputs, deeper) for row, inputs, deeper in asked}
     outcome = {replayer.first(span) + cursor: (accepted, rejected) for cursor, accepted, rejected in typed.outcomes}
     value, total = 0.0, 0.0
     for (row, _, _), joules in zip(reversed(suggester.asked), reversed(suggester.joules), strict=True):
@@ -123,22 +104,18 @@ def _replay(
         reward = accepted - prices.wrong * rejected
         own = reward - prices.energy * joules
         later = a.discount * value
-        if row in refusals:
-            inputs, deeper = refusals[row]
-            taken["refusal"].add(inputs, deeper, own + later)
-        if row not in refusals or refusals[row][1]:
-            start, passes = int(records.starts[row]), int(shown.passes[row])
-            for j in range(start, min(start + passes, int(records.starts[row + 1]))):
-                if records.characters[j]:
-                    left = joules * (1 - (j - start + 1) / max(1, passes))
-                    taken["token"].add(tokens[j], bool(emits[j]), reward - prices.energy * left + later)
+        start, passes = int(records.starts[row]), int(shown.passes[row])
+        for j in range(start, min(start + passes, int(records.starts[row + 1]))):
+            if records.characters[j]:
+                left = joules * (1 - (j - start + 1) / max(1, passes))
+                taken.add(tokens[j], bool(emits[j]), reward - prices.energy * left + later)
         value = own + later
         total += own
     return total
 
 
 def _update(
-    part: nn.Module, critic: nn.Module, bound: float, taken: _Taken, optimiser: torch.optim.Optimizer, a: Arguments
+    network: nn.Module, critic: nn.Module, bound: float, taken: _Taken, optimiser: torch.optim.Optimizer, a: Arguments
 ) -> float:
     """Clipped objective over one update's decisions; returns the critic's last loss."""
     if not taken.inputs:
@@ -147,7 +124,7 @@ def _update(
     actions = torch.tensor(taken.actions)
 
     def log_probability(pick: Tensor) -> tuple[Tensor, Tensor]:
-        choice = torch.distributions.Bernoulli(logits=a.sharpness * (part(inputs[pick])[:, 0] - bound))
+        choice = torch.distributions.Bernoulli(logits=a.sharpness * (network(inputs[pick])[:, 0] - bound))
         return choice.log_prob(actions[pick].float()), choice.entropy()  # type: ignore[no-untyped-call]
 
     with torch.no_grad():
@@ -165,16 +142,11 @@ def _update(
             loss_of_critic = mse_loss(critic(inputs[pick])[:, 0], returns[pick])
             optimiser.zero_grad()
             (policy + 0.1 * loss_of_critic).backward()
-            nn.utils.clip_grad_norm_([*part.parameters(), *critic.parameters()], 1.0)
+            nn.utils.clip_grad_norm_([*network.parameters(), *critic.parameters()], 1.0)
             optimiser.step()
     return round(loss_of_critic.item(), 2)
 
 
-def _critic(part: nn.Sequential) -> nn.Sequential:
-    """Of one part's inputs."""
-    inputs = int(next(part.parameters()).shape[1])
-    return nn.Sequential(nn.Linear(inputs, 32), nn.Tanh(), nn.Linear(32, 1))
-
-
-def _log_odds(probability: float) -> float:
-    return float(np.log(probability / (1 - probability)))
+def _critic() -> nn.Sequential:
+    """Of the network's inputs."""
+    return nn.Sequential(nn.Linear(TOKEN_FEATURES, 32), nn.Tanh(), nn.Linear(32, 1))

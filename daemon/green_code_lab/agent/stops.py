@@ -1,8 +1,8 @@
 """The stop agent and the gate by supervision, on replayed typing.
 
-Records have the truth for every token, so no exploration is needed: the token part learns whether all text so far is right, the
-refusal part whether something right will be shown, and the gate the same from what the front knows alone. The last two learn from
-the requests that replayed typing makes, so that they meet the places that they will decide on.
+Records have the truth for every token, so no exploration is needed: the agent learns whether all text so far is right, and the gate
+whether something right will be shown, from what the front knows. It learns from the requests that replayed typing makes, so that it
+meets the places that it will decide on.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, dropout
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from green_code.decoding.stop_network import token_features
-from green_code.decoding.value_heads import value_depths
 from green_code.lsp.gate import SCHEMA
 from green_code.lsp.gate_features import NAMES
 from green_code_lab.agent.networks import StopModule
@@ -32,12 +31,9 @@ class Arguments:
 
     stop: float = 0.4  # of the rule that shows suggestions while places are gathered
     typings: int = 2  # of each span, with other pauses
-    state_dropout: float = 0.7
-    refusal_epochs: int = 6
-    token_epochs: int = 8
+    epochs: int = 8
     batch: int = 512
-    refusal_rate: float = 1e-3
-    token_rate: float = 2e-3
+    rate: float = 2e-3
     weight_decay: float = 1e-2
     gate_penalty: float = 3e-3
     seed: int = 0
@@ -79,58 +75,48 @@ def token_inputs(replayer: Replayer) -> np.ndarray:
     return np.array(found, np.float32)
 
 
-def train(replayer: Replayer, found: Visits, shown: Shown, arguments: Arguments = Arguments()) -> StopModule:
-    """Fit both parts of the agent."""
-    a = arguments
+def train(replayer: Replayer, arguments: Arguments = Arguments()) -> StopModule:
+    """Fit the agent by cross-entropy."""
+    a, which = arguments, counted(replayer.records)
     torch.manual_seed(a.seed)
-    depth = value_depths(replayer.layers)[-1]
-    network = StopModule(replayer.records.low_states.shape[2], depth, len(NAMES))
-    which = counted(replayer.records)
-    _fit(network.token, token_inputs(replayer)[which], replayer.token_right[which], a.token_epochs, a.token_rate, a, 0)
-    inputs = refusal_inputs(replayer, found, depth)[found.runs]
-    width = network.width
-    _fit(network.refusal, inputs, shown.right[found.rows][found.runs], a.refusal_epochs, a.refusal_rate, a, width)
-    return network.requires_grad_(False).eval()
-
-
-def refusal_inputs(replayer: Replayer, found: Visits, depth: int) -> np.ndarray:
-    """(V, C + F) states behind the prompts, and features of the places."""
-    states = replayer.records.low_states[found.rows, value_depths(replayer.layers).index(depth)].astype(np.float32)
-    return np.hstack([states, found.places])
-
-
-def _fit(
-    part: nn.Module, inputs: np.ndarray, right: np.ndarray, epochs: int, rate: float, a: Arguments, dropped: int
-) -> None:
-    """Cross-entropy; dropout over the first `dropped` inputs, which are many and say little each."""
-    x, y = torch.from_numpy(inputs), torch.from_numpy(right.astype(np.float32))
-    optimiser = torch.optim.AdamW(part.parameters(), lr=rate, weight_decay=a.weight_decay)
-    for _ in range(epochs):
+    network = StopModule()
+    x = torch.from_numpy(token_inputs(replayer)[which])
+    y = torch.from_numpy(replayer.token_right[which].astype(np.float32))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=a.rate, weight_decay=a.weight_decay)
+    for _ in range(a.epochs):
         for pick in torch.split(torch.randperm(len(x)), a.batch):
-            batch = x[pick].clone()
-            if dropped:
-                batch[:, :dropped] = dropout(batch[:, :dropped], a.state_dropout)
-            loss = binary_cross_entropy_with_logits(part(batch)[:, 0], y[pick])
+            loss = binary_cross_entropy_with_logits(network(x[pick])[:, 0], y[pick])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+    return network.requires_grad_(False).eval()
 
 
-def train_gate(found: Visits, right: np.ndarray, penalty: float) -> dict[str, Any]:
-    """Logistic regression over the places: `features`, `weights` and `bias` of gate.json."""
-    x, y = torch.from_numpy(found.places), torch.from_numpy(right[found.rows].astype(np.float32))
-    model = nn.Linear(x.shape[1], 1)
-    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=300, line_search_fn="strong_wolfe")
+def regress(inputs: np.ndarray, shares: np.ndarray, penalties: np.ndarray) -> tuple[np.ndarray, float]:
+    """Logistic regression of shares of one, (N, F) → (N,): the (F,) weights and the bias.
+
+    Args:
+        penalties: (F,) of the squared weights, beside the mean cross-entropy.
+    """
+    x, y, penalty = (torch.from_numpy(each.astype(np.float32)) for each in (inputs, shares, penalties))
+    weights, bias = torch.zeros(x.shape[1], requires_grad=True), torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights, bias], max_iter=300, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = binary_cross_entropy_with_logits(model(x)[:, 0], y) + penalty * model.weight.pow(2).sum()
+        value = binary_cross_entropy_with_logits(x @ weights + bias, y) + (penalty * weights.pow(2)).sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    weights = [round(weight, 5) for weight in model.weight[0].tolist()]
-    return {"schema": SCHEMA, "features": list(NAMES), "weights": weights, "bias": round(model.bias.item(), 5)}
+    return weights.detach().numpy(), bias.item()
+
+
+def train_gate(found: Visits, right: np.ndarray, penalty: float) -> dict[str, Any]:
+    """Logistic regression over the places: `features`, `weights` and `bias` of gate.json."""
+    weights, bias = regress(found.places, right[found.rows], np.full(found.places.shape[1], penalty))
+    rounded = [round(weight, 5) for weight in weights.tolist()]
+    return {"schema": SCHEMA, "features": list(NAMES), "weights": rounded, "bias": round(bias, 5)}
 
 
 def area_under_curve(right: np.ndarray, estimate: np.ndarray) -> float:

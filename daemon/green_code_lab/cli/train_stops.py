@@ -8,10 +8,19 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from green_code.cli.bundle import stop_lines
 from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
-from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, load_bundle, refresh_manifest
-from green_code_lab.agent.stop_candidates import asking_always, choose, compare, records_of, to_ship, train_all
+from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, VALUE_HEADS, load_bundle, refresh_manifest
+from green_code_lab.agent.stop_candidates import (
+    asking_always,
+    choose,
+    compare,
+    compare_heads,
+    records_of,
+    to_ship,
+    train_all,
+)
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.replay.environment import Replayer
@@ -74,7 +83,7 @@ def _record(runtime: Runtime, task: _Task) -> None:
 
 
 def train_stops(args: argparse.Namespace) -> None:
-    """Train stop agents and the gate, compare them with rules, and put the best into the bundle.
+    """Train stop agents, value heads and the gate, compare them with rules, and put the best into the bundle.
 
     Raises Problem where there are no records, or they are of another bundle.
     """
@@ -89,16 +98,20 @@ def train_stops(args: argparse.Namespace) -> None:
     trained = train_all(learn, args.seed, print)
     by_preset = compare(choice, trained, print)
     family = choose(by_preset)
-    print(f"ships: {family}")
-    gate, suggestions = to_ship(choice, trained, by_preset, family)
-    (folder / STOP_AGENT).unlink(missing_ok=True)
+    ships = compare_heads(choice, trained.heads, by_preset, family, print)
+    print("\n".join(f"{preset} ships: {each}" for preset, each in ships.items()))
+    gate, suggestions = to_ship(choice, trained.gate, by_preset, family, ships)
+    for part in (STOP_AGENT, VALUE_HEADS):
+        (folder / part).unlink(missing_ok=True)
     if family in trained.networks:
-        network = trained.networks[family]
-        network.frozen().save(folder / STOP_AGENT)
+        trained.networks[family].frozen().save(folder / STOP_AGENT)
+    if any(each != family for each in ships.values()):
+        trained.heads.save(folder / VALUE_HEADS)
+    print("\n".join(stop_lines(suggestions["presets"])))
     (folder / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
     suggestions["reference"]["energy_source"] = runtime.energy_source
     suggestions["always"] = asking_always(runtime, choice)
     calibration = {**bundle.calibration, "suggestions": suggestions}
     (folder / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n")
     refresh_manifest(folder)
-    args.work.joinpath("stops.json").write_text(json.dumps(records_of(by_preset, family), indent=1) + "\n")
+    args.work.joinpath("stops.json").write_text(json.dumps(records_of(by_preset, ships), indent=1) + "\n")

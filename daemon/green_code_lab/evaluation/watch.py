@@ -108,7 +108,8 @@ def complete_line(decoder: Backend, vocabulary: Vocabulary, prefix: str) -> str:
     """The line that follows, greedy, at full depth, from the text above it alone."""
     start = [] if vocabulary.bos is None else [vocabulary.bos]
     cache, layers, data = KVCache(decoder), decoder.config.layers, b""
-    cache.append([*start, *vocabulary.encode(prefix)[-_CONTEXT:]])
+    context = min(_CONTEXT, decoder.config.max_positions - _MOST_TOKENS - len(start))
+    cache.append([*start, *vocabulary.encode(prefix)[-context:]])
     for _ in range(_MOST_TOKENS):
         position = len(cache) - 1
         cache.advance(position, layers, position)

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from green_code.engine.loading import Runtime
-from green_code.models.bundle import AGENT, GATE, STOP_AGENT, bundle_of
+from green_code.models.bundle import AGENT, GATE, STOP_AGENT, VALUE_HEADS, bundle_of
 from green_code.settings import STOPS, default_settings
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.parallel import jobs_for, processes
@@ -104,7 +104,13 @@ def version(runtime: Runtime, arm: Arm, seed: int) -> str:
     files = bundle.manifest["files"] if bundle is not None else {}
     if arm.stop:
         preset = runtime.calibration.get("suggestions", {}).get("presets", {}).get(arm.stop, {})
-        stops = [files.get(GATE), files.get(STOP_AGENT), preset.get("stop"), preset.get("refusal")]
+        stops = [
+            files.get(GATE),
+            files.get(STOP_AGENT),
+            files.get(VALUE_HEADS),
+            preset.get("stop"),
+            preset.get("refusal"),
+        ]
     weights = bundle.weights_key if bundle is not None else runtime.weights
     parts = [weights, asdict(runtime.costs.prices), files.get(AGENT), *asdict(arm).values(), stops, seed]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -87,13 +87,11 @@ def scores(found: Mapping[int, Predictions], states: States, languages: Sequence
     return result
 
 
-def head_layers(config: ModelConfig, has_svd_head: bool) -> float:
-    """Weights that reading the head takes, in those of a layer."""
+def head_layers(config: ModelConfig) -> float:
+    """Weights that reading an SVD head takes, in those of a layer."""
     shapes = weight_shapes(config)
     layer = sum(int(np.prod(shape)) for name, shape in shapes.items() if name.startswith("layers.0."))
-    if has_svd_head:
-        return (config.vocabulary * RANK + CANDIDATES * config.width) / layer
-    return config.vocabulary * config.width / layer
+    return (config.vocabulary * RANK + CANDIDATES * config.width) / layer
 
 
 def saving(exits: Sequence[int], found: Mapping[int, Predictions], head: float) -> float:

@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from green_code.kernels.packing import head_weight
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.adapters import (
     LENS_BITS,
@@ -96,7 +97,7 @@ def make_exits(job: Job) -> None:
         "seed": job.args.seed,
         "held_out": {name: rounded(scores(by, held_out, corpus.languages), 4) for name, by in found.items()},
     }
-    reading = head_layers(config, config.tied_head)
+    reading = head_layers(config)
     _print_depths(found, held_out, reading)
     exits = depths if job.requested_exits or not frozen else choose_exits(found["lens"], reading)
     log(f"exits {exits}: leaving where they are sure saves {saving(exits, found['lens'], reading):.1%} of the layers")
@@ -133,7 +134,7 @@ def compare_exit_heads(job: Job) -> None:
         for name, through in (("lens", lens_of(lenses[depth], eps)), ("exit head", exit_head)):
             found = predict(held_out.at[depth], held_out.tokens, head.to(device), through)
             agreement = np.mean(found.tokens == final.tokens)
-            alone = saving((depth,), {depth: found, last: final}, head_layers(config, config.tied_head))
+            alone = saving((depth,), {depth: found, last: final}, head_layers(config))
             log(f"  {depth:3} {name}: agreement {agreement:.3f}, saves {alone:.1%} of the layers alone")
 
 
@@ -216,7 +217,7 @@ def make_kv_projections(job: Job) -> None:
     decoder = Decoder.load(config, weights).to(compute_device())
     decoder.set_lenses(adapters.lenses)
     windows = Windows(corpus, job.vocabulary.bos, job.infilling)
-    rows = _frequent_rows(corpus, torch.from_numpy(weights["embed.weight" if config.tied_head else "head.weight"]))
+    rows = _frequent_rows(corpus, torch.from_numpy(weights[head_weight(config)]))
     trained = train_kv_projections(
         decoder, served, windows, rows, prefill_exit, bundle.exits, job.args.windows, job.args.seed, log
     )
@@ -246,8 +247,8 @@ def make_svd_head(job: Job) -> None:
     Raises Problem where there is no adapted bundle, or no room for the states.
     """
     bundle = job.adapted()
-    if not job.config.tied_head or job.config.row.norm != "rms":
-        log(f"the head of {job.config.family} always runs whole: it gets no SVD head")
+    if job.config.row.norm != "rms":
+        log(f"an SVD head needs RMS norms: {job.config.family} gets none")
         return
     config, weights = adapted_weights(job.found, bundle)
     states = _states(job, job.corpus(), config, weights, "train", bundle.exits)
@@ -261,7 +262,7 @@ def make_svd_head(job: Job) -> None:
     held_out = _states(job, job.corpus(), config, weights, "heldout", bundle.exits).at[config.layers]
     some = held_out[:: max(1, len(held_out) // _RANKED)].astype(np.float32)
     normed = some * weights["norm.weight"]
-    save_file({"directions": choose_directions(weights["embed.weight"], moment.numpy(), normed, log)}, part)
+    save_file({"directions": choose_directions(weights[head_weight(config)], moment.numpy(), normed, log)}, part)
     if bundle.part(SVD_HEAD) is not None and sha256_of(part) == sha256_of(job.bundle / SVD_HEAD):
         part.unlink()
         log("the SVD head is unchanged")
@@ -285,7 +286,7 @@ def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:
 
 def _head(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> Tensor:
     """(V, C), the final norm's gain in its columns."""
-    return torch.from_numpy(weights["embed.weight" if config.tied_head else "head.weight"] * weights["norm.weight"])
+    return torch.from_numpy(weights[head_weight(config)] * weights["norm.weight"])
 
 
 def _frequent_rows(corpus: Corpus, head: Tensor) -> Tensor:

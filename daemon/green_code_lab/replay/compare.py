@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from green_code.decoding.stop_network import StopNetwork
-from green_code.decoding.value_heads import value_depths
+from green_code.decoding.value_heads import ValueHeads
 from green_code.lsp.gate_features import Place, features
-from green_code_lab.replay.environment import Replayer
+from green_code_lab.replay.environment import NEVER, Refuses, Replayer
 from green_code_lab.replay.objective import Prices
 from green_code_lab.replay.policies import shown_by
 from green_code_lab.replay.typist import Gate, Typed, always, type_span
@@ -23,7 +22,7 @@ class Policy:
 
     Attributes:
         estimate: (M,) of the records' tokens, see `policies.py`. stop: its bound.
-        network, refusal: refuses behind a prompt where the network promises less.
+        heads, refusal: by depth the least characters that a value head must expect; where it expects fewer, the request is refused.
         gate, bound: content of gate.json, and the least probability with which a request is made.
     """
 
@@ -31,20 +30,18 @@ class Policy:
     setting: str
     estimate: np.ndarray
     stop: float
-    network: StopNetwork | None = None
-    refusal: float = 0.0
+    heads: ValueHeads | None = None
+    refusal: Mapping[int, float] = field(default_factory=dict)
     gate: Mapping[str, Any] | None = None
     bound: float = 0.0
 
 
 def replay(replayer: Replayer, policy: Policy, seed: int = 0) -> list[Typed]:
     """Type every span once."""
-    shown = shown_by(replayer, policy.estimate, policy.stop)
-    refuses = _refusals(replayer, policy.network, policy.refusal) if policy.network and policy.refusal else None
-    depth = policy.network.depth if policy.network and policy.refusal else 0
+    shown, refuses = shown_by(replayer, policy.estimate, policy.stop), refusals(replayer, policy)
     gate = gate_of(policy.gate, policy.bound) if policy.gate and policy.bound else always
     return [
-        type_span(span, replayer.suggester(i, shown, refuses, depth), gate, seed=seed)
+        type_span(span, replayer.suggester(i, shown, refuses), gate, seed=seed)
         for i, span in enumerate(replayer.records.spans)
     ]
 
@@ -61,19 +58,26 @@ def gate_of(content: Mapping[str, Any], bound: float) -> Gate:
     return asks
 
 
-def _refusals(replayer: Replayer, network: StopNetwork, bound: float) -> Callable[[int, Sequence[float]], bool]:
-    states, depth = replayer.records.low_states, value_depths(replayer.layers).index(network.depth)
-    return lambda row, place: network.promise(states[row, depth], place) < bound
+def refusals(replayer: Replayer, policy: Policy) -> Refuses:
+    """Of a policy's value heads."""
+    heads, bounds, states = policy.heads, policy.refusal, replayer.records.low_states
+    if heads is None or not bounds:
+        return NEVER
+    depths = heads.depths
+    return Refuses(
+        tuple(sorted(bounds)),
+        lambda row, place, depth: heads.characters(depth, states[row, depths.index(depth)], place) < bounds[depth],
+    )
 
 
 class Replays:
     """Replays by setting of one family; each is made once."""
 
     def __init__(self, replayer: Replayer) -> None:
-        self._replayer, self._made = replayer, dict[tuple[float, float, float], list[Typed]]()
+        self._replayer, self._made = replayer, dict[tuple[Any, ...], list[Typed]]()
 
     def of(self, policy: Policy) -> list[Typed]:
-        key = policy.stop, policy.refusal, policy.bound
+        key = policy.stop, *sorted(policy.refusal.items()), policy.bound
         if key not in self._made:
             self._made[key] = replay(self._replayer, policy)
         return self._made[key]
@@ -84,17 +88,17 @@ class Replays:
 
 
 def tune(
-    replays: Replays, policy: Policy, prices: Prices, stops: Sequence[float], refusals: Sequence[float], bounds: Sequence[float]
+    replays: Replays, policy: Policy, prices: Prices, stops: Sequence[float], bounds: Sequence[float]
 ) -> tuple[Policy, list[Typed]]:  # fmt: skip
-    """The best setting, one bound after the other: stop, refusal, gate; and its replays."""
+    """The best setting, one bound after the other: stop, then gate; and its replays."""
     found = replays.best([replace(policy, stop=stop) for stop in stops], prices)
-    if policy.network is not None:
-        found = replays.best([replace(found, refusal=refusal) for refusal in (0.0, *refusals)], prices)
     if policy.gate is not None:
         found = replays.best([replace(found, bound=bound) for bound in (0.0, *bounds)], prices)
-    return replace(found, setting=_setting(found)), replays.of(found)
+    return replace(found, setting=setting(found)), replays.of(found)
 
 
-def _setting(policy: Policy) -> str:
-    parts = (("stop", policy.stop), ("refusal", policy.refusal), ("gate", policy.bound))
-    return ", ".join(f"{name} {value:g}" for name, value in parts if value)
+def setting(policy: Policy) -> str:
+    """A policy's bounds, as reports show them."""
+    refusal = {f"layer {depth}": bound for depth, bound in policy.refusal.items()}
+    parts = {"stop": policy.stop, **refusal, "gate": policy.bound}
+    return ", ".join(f"{name} {value:g}" for name, value in parts.items() if value)

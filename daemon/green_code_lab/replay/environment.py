@@ -1,6 +1,6 @@
 """Suggestions from records: what a policy shows at each cursor position, and what that costs.
 
-A policy is two rules over records. One may refuse a request when its prompt has been through `refusal_depth` layers. The other
+A policy is two rules over records. One may refuse a request at each depth to which its prompt comes. The other
 estimates, token by token, the probability that all text so far is right, and ends the suggestion before the first token with which that
 falls under `stop`. What was shown at one place changes what is asked at the next, as in service; the cache keeps what it has.
 
@@ -10,7 +10,7 @@ Work is counted as one forward pass a token, without drafts, and priced as in se
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,8 +27,17 @@ from green_code.work import Prices, Work, full_depth_work
 from green_code_lab.replay.records import MAX_LINES, Records
 from green_code_lab.replay.typist import Answer
 
-Refuses = Callable[[int, Sequence[float]], bool]
-"""Whether a request is refused behind its prompt, from its record and the features of its place."""
+
+@dataclass(frozen=True)
+class Refuses:
+    """Whether a request is refused behind its prompt: asked with its record, the features of its place, and the depth to which the
+    position has come, at each of `depths` (ascending)."""
+
+    depths: tuple[int, ...]
+    at: Callable[[int, Sequence[float], int], bool]
+
+
+NEVER = Refuses((), lambda row, place, depth: False)
 
 
 @dataclass(frozen=True)
@@ -103,31 +112,31 @@ class Replayer:
         """The record of a span's first cursor."""
         return self._first[span]
 
-    def suggester(self, span: int, shown: Shown, refuses: Refuses | None = None, refusal_depth: int = 0) -> FromRecords:
+    def suggester(self, span: int, shown: Shown, refuses: Refuses = NEVER) -> FromRecords:
         """For one span.
 
         Args:
-            shown: of a policy over all records. refuses: decides behind a prompt at `refusal_depth`, where that costs a layer.
+            shown: of a policy over all records. refuses: is asked where a layer has to run.
         """
-        return FromRecords(self, span, shown, refuses, refusal_depth if refuses else 0)
+        return FromRecords(self, span, shown, refuses)
 
 
 class FromRecords:
     """Keeps the account of a cache.
 
-    `asked`: (record, features of the place, whether a layer had to run) of each request; `joules`: what each cost.
+    `asked`: (record, features of the place, whether a layer had to run) of each request; `joules`: what each cost; `refused`: the depth
+    at which it was refused, or 0.
     """
 
-    def __init__(
-        self, replayer: Replayer, span: int, shown: Shown, refuses: Refuses | None, refusal_depth: int
-    ) -> None:
-        self._replayer, self._shown, self._refuses, self._depth = replayer, shown, refuses, refusal_depth
+    def __init__(self, replayer: Replayer, span: int, shown: Shown, refuses: Refuses) -> None:
+        self._replayer, self._shown, self._refuses = replayer, shown, refuses
         self._first, self._span = replayer.first(span), replayer.records.spans[span]
         self._full = 0  # positions of the prompt that the cache holds at full depth
-        self._low = 0  # and those that have been through the lower layers, for refused requests
+        self._low = [0] * len(refuses.depths)  # and those that have come to each depth, for refused requests
         self._cursor = self._prompt = 0  # of the last request
         self._continuation = list[int]()  # tokens that the cache holds behind its prompt
         self.asked, self.joules = list[tuple[int, list[float], bool]](), list[float]()
+        self.refused = list[int]()
 
     def open(self) -> float:
         prompt = int(self._replayer.records.prompt[self._first])
@@ -141,21 +150,22 @@ class FromRecords:
         healed = int(np.count_nonzero(records.characters[start : start + len(tokens)] == 0))  # only spell what is there
         resumed = self._find(cursor, prompt, tokens)
         new = prompt - self._full
-        lower = _layers(self._depth, new - max(0, min(self._low, prompt) - self._full))
-        saved = _layers(self._depth, new) - lower
         decides = new > 0 or resumed < healed  # whether layers run where the text begins
         self.asked.append((i, place, decides))
-        if decides and self._refuses is not None and self._refuses(i, place):
-            text, passes = "", healed
-            if healed:
-                resumed = min(resumed, healed - 1)  # the last one's position has been through the lower layers alone
-                work = full_depth_work(layers, new, healed, SMALL_BATCH, resumed) - saved + _layers(self._depth, 1)
-                self._full = prompt
-            else:
-                work, self._low = lower, prompt
+        refused, decisions = self._refusal(i, place, prompt, healed) if decides else (0, 0)
+        self.refused.append(refused)
+        if refused and not healed:
+            text, passes, work = "", 0, self._lower(prompt, refused)
+            self._low = [prompt if depth <= refused else low for depth, low in self._bands()]
         else:
-            text, passes = shown.texts[i], int(shown.passes[i])
-            work, self._full = full_depth_work(layers, new, passes, SMALL_BATCH, resumed) - saved, prompt
+            text, passes = ("", healed) if refused else (shown.texts[i], int(shown.passes[i]))
+            if refused:
+                resumed = min(resumed, healed - 1)  # the last one's position has been through the lower layers alone
+            deepest = max(self._refuses.depths, default=0)
+            saved = _layers(deepest, new) - self._lower(prompt, deepest)
+            work = full_depth_work(layers, new, passes, SMALL_BATCH, resumed) - saved + _layers(refused, 1)
+            self._full = prompt
+        work.decisions += decisions
         self._continuation = tokens[: max(0, passes - 1)]
         self._cursor, self._prompt = cursor, prompt
         joules = self._replayer.prices.of(work)
@@ -164,6 +174,30 @@ class FromRecords:
             joules *= limit / seconds
         self.joules.append(joules)
         return Answer(text, joules, seconds, passes)
+
+    def _refusal(self, row: int, place: list[float], prompt: int, healed: int) -> tuple[int, int]:
+        """The depth at which a request is refused, or 0; and how often that was asked. Where the position is deeper already, it is not."""
+        decisions = 0
+        held = 0 if healed else max((depth for depth, low in self._bands() if low >= prompt), default=0)
+        for depth in self._refuses.depths:
+            if depth >= held:
+                decisions += 1
+                if self._refuses.at(row, place, depth):
+                    return depth, decisions
+        return 0, decisions
+
+    def _bands(self) -> Iterator[tuple[int, int]]:
+        """Each depth at which requests may be refused, and the positions of the prompt that have come to it."""
+        return zip(self._refuses.depths, self._low, strict=True)
+
+    def _lower(self, prompt: int, depth: int) -> Work:
+        """What brings the prompt to a depth at which requests may be refused."""
+        work, before = Work(), 0
+        for each, low in self._bands():
+            if each <= depth:
+                work += _layers(each - before, prompt - max(self._full, min(low, prompt)))
+                before = each
+        return work
 
     def _find(self, cursor: int, prompt: int, tokens: list[int]) -> int:
         """Find what the cache holds of a prompt; returns how many of the tokens behind it."""
@@ -180,7 +214,7 @@ class FromRecords:
             behind = self._continuation[written:]
         else:
             behind = self._continuation if written == 0 and least == prompt else []
-        self._full, self._low = min(self._full, least), min(self._low, least)
+        self._full, self._low = min(self._full, least), [min(low, least) for low in self._low]
         return common(behind, tokens) if self._full == prompt else 0
 
 

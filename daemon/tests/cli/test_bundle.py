@@ -46,6 +46,22 @@ def test_a_good_bundle_is_described(
     assert "small: ok" in printed and "prefill exit  1" in printed
 
 
+def test_what_its_value_heads_never_compute_is_shown(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = {"cold": {"6": 0.123, "12": 0.31}, "requests": {"6": 0.05, "12": 0.14}}
+    refusing = {"stop": 0.4, "refusal": {"6": 0.5, "12": 1.25}, "never_past": shares, "lost": 0.0061}
+    calibration = {"suggestions": {"presets": {"eager": {"stop": 0.3}, "balanced": refusing}}}
+    (bundle / "calibration.json").write_text(json.dumps(calibration))
+    write_manifest(bundle, MANIFEST)
+    assert main(["bundle"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  stop          eager: 0.3" in lines
+    assert any(
+        "balanced: 0.4; never past layer 6 and 12: 12% and 31% of cold prompts, 5% and 14% of all requests; 0.6% of"
+        in line
+        for line in lines
+    )
+
+
 def test_refuses_values_that_are_not_finite(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file({"layers.0.norm:vector": np.full(4, np.nan, np.float16)}, str(bundle / "delta.safetensors"))
     write_manifest(bundle, MANIFEST)

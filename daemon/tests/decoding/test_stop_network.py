@@ -13,9 +13,6 @@ from safetensors.numpy import load_file, save_file
 from green_code.decoding.stop_network import TOKEN_FEATURES, load_stop_network, token_features
 from tests.decoding.networks import stop_network
 
-WIDTH, DEPTH, PLACE = 24, 3, 5
-
-
 VIEWS = [
     (0.9, 2.0, 0, 0, ""), (0.5, 0.0, 3, 11, "x = "), (0.0, -math.inf, 0, 0, " " * 400), (1.0, math.inf, 96, 100_000, "x" * 10_000),
     (1e-300, -700.0, 10**6, 10**9, "\t"),
@@ -28,46 +25,24 @@ def test_what_it_sees_of_a_token_is_finite_and_bounded(view: tuple[float, float,
     assert len(found) == TOKEN_FEATURES and all(math.isfinite(each) and abs(each) < 12 for each in found)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_place_beyond_all_numbers_refuses_nothing() -> None:
-    """It gives NaN, which is below no bound."""
-    assert (
-        not stop_network(WIDTH, DEPTH, PLACE).promise(np.ones(WIDTH, np.float32), [1e300, -1e300, 0.0, 0.0, 0.0]) < 1.0
-    )
-
-
 def test_a_written_network_is_read_again(tmp_path: Path) -> None:
-    own, path = stop_network(WIDTH, DEPTH, PLACE), tmp_path / "stop.safetensors"
+    own, path = stop_network(), tmp_path / "stop.safetensors"
     own.save(path)
-    read = load_stop_network(path)
-    assert (read.width, read.depth, read.place_features) == (WIDTH, DEPTH, PLACE)
-    state, place = np.linspace(-1, 1, WIDTH, dtype=np.float32), [0.5] * PLACE
-    assert read.promise(state, place) == pytest.approx(own.promise(state, place), rel=0.01)
-    assert read.right(*VIEWS[1]) == pytest.approx(own.right(*VIEWS[1]), rel=0.01)
+    assert load_stop_network(path).right(*VIEWS[1]) == pytest.approx(own.right(*VIEWS[1]), rel=0.01)
 
 
-def _set(name: str, value: str) -> Callable[[dict[str, np.ndarray], dict[str, str]], None]:
-    return lambda weights, metadata: metadata.__setitem__(name, value)
+def _nan(weights: dict[str, np.ndarray]) -> None:
+    weights["0.weight"][0, 0] = math.nan
 
 
-def _nan(weights: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    weights["refusal.0.weight"][0, 0] = math.nan
+def _infinite(weights: dict[str, np.ndarray]) -> None:
+    weights["2.bias"][0] = math.inf
 
 
-def _infinite(weights: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    weights["token.2.bias"][0] = math.inf
-
-
-DAMAGES: dict[str, Callable[[dict[str, np.ndarray], dict[str, str]], object]] = {
-    "another width": _set("width", str(2 * WIDTH)),
-    "another place": _set("place_features", str(PLACE + 1)),
-    "no number": _set("depth", "deep"),
-    "no layer": _set("depth", "0"),
-    "negative": _set("width", "-1"),
-    "huge": _set("width", str(1 << 40)),
-    "no width": lambda weights, metadata: metadata.pop("width"),
-    "no token part": lambda weights, metadata: weights.pop("token.0.weight"),
-    "more": lambda weights, metadata: weights.__setitem__("more", np.ones(1)),
+DAMAGES: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
+    "another shape": lambda weights: weights.__setitem__("0.bias", np.ones(3)),
+    "a part is missing": lambda weights: weights.pop("0.weight"),
+    "more": lambda weights: weights.__setitem__("more", np.ones(1)),
     "NaN": _nan,
     "infinity": _infinite,
 }
@@ -75,11 +50,9 @@ DAMAGES: dict[str, Callable[[dict[str, np.ndarray], dict[str, str]], object]] = 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
-    own, path = stop_network(WIDTH, DEPTH, PLACE), tmp_path / "stop.safetensors"
-    weights = dict(own.parameters)
-    metadata = {"width": str(WIDTH), "depth": str(DEPTH), "place_features": str(PLACE)}
-    DAMAGES[damage](weights, metadata)
-    save_file(weights, path, metadata)
+    weights, path = dict(stop_network().parameters), tmp_path / "stop.safetensors"
+    DAMAGES[damage](weights)
+    save_file(weights, path)
     with pytest.raises(ValueError):
         load_stop_network(path)
 
@@ -93,7 +66,7 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) 
 
 def test_half_a_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "stop.safetensors"
-    stop_network(WIDTH, DEPTH, PLACE).save(path)
+    stop_network().save(path)
     assert load_file(path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError):

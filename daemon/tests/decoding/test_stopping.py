@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -123,13 +124,18 @@ class Script:
 
     refused: bool
     after: int = 0  # answers
-    refusal_depth: int | None = 2
+    depths: tuple[int, ...] = (2,)
     threshold: float = 0.0
     views: list[StopView] = field(default_factory=list)
     asked: list[tuple[int, int]] = field(default_factory=list)
 
-    def refuses(self, cache: KVCache, position: int) -> bool:
-        self.asked.append((position, cache.depth(position)))
+    @property
+    def refusal(self) -> Any:
+        return self
+
+    def refuses(self, cache: KVCache, position: int, depth: int) -> bool:
+        assert cache.depth(position) == depth
+        self.asked.append((position, depth))
         return self.refused and len(self.asked) > self.after
 
     def right(self, cache: KVCache, view: StopView) -> float:
@@ -158,6 +164,23 @@ def test_a_policy_is_asked_at_its_depth_before_anything_is_decoded() -> None:
     assert (result.refused, result.text, result.reason, result.passes) == (True, "", "unlikely", 0)
     assert (policy.asked, policy.views) == ([(2, 2)], [])
     assert (cache.work.layer_positions, cache.work.layer_batches, cache.work.head_batches) == (2 * 3, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("held", "after", "asked"),
+    [(0, 0, [(2, 1)]), (0, 1, [(2, 1), (2, 3)]), (1, 0, [(2, 1)]), (2, 0, [(2, 3)]), (3, 0, [(2, 3)])],
+)
+def test_at_each_depth_that_a_position_has_not_passed_it_may_be_refused(
+    held: int, after: int, asked: list[tuple[int, int]]
+) -> None:
+    """And no layer above runs."""
+    policy, cache = Script(refused=True, after=after, depths=(1, 3)), new_cache(PROMPT)
+    if held:
+        cache.advance(2, held)
+    result = decoded_with(policy, cache)
+    assert result.refused and policy.asked == asked
+    depth = asked[-1][1]
+    assert cache.work.layer_positions == 3 * max(held, depth) and cache.depth(2) == max(held, depth)
 
 
 def test_once_there_is_text_nobody_is_asked_whether_to_refuse() -> None:

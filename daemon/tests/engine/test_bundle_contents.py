@@ -11,10 +11,10 @@ from safetensors.numpy import save_file as save_columns
 from green_code.decoding.stopping import StopAgent
 from green_code.engine.loading import load_runtime
 from green_code.engine.requests import completion_params
-from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, write_manifest
+from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, VALUE_HEADS, write_manifest
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem
-from tests.decoding.networks import exit_classifier, stop_network
+from tests.decoding.networks import exit_classifier, stop_network, value_heads
 
 WIDTH = TinySource().config.width
 
@@ -46,22 +46,21 @@ def test_an_agent_for_another_width_is_refused(bundle: Path) -> None:
         load_runtime("tiny-random")
 
 
-def write_stop_agent(bundle: Path, width: int, depth: int) -> None:
-    stop_network(width, depth, 3).save(bundle / STOP_AGENT)
-    write_tiny_manifest(bundle)
-
-
 def test_a_bundle_with_a_stop_agent_is_loaded(bundle: Path) -> None:
-    write_stop_agent(bundle, WIDTH, 2)
+    stop_network().save(bundle / STOP_AGENT)
+    write_tiny_manifest(bundle)
     runtime = load_runtime("tiny-random")
     assert isinstance(runtime.stop(completion_params("x = ", stop=0.4)), StopAgent)
     assert runtime.stop(completion_params("x = ")) is None
 
 
-@pytest.mark.parametrize(("width", "depth"), [(2 * WIDTH, 2), (WIDTH, TinySource().config.layers)])
-def test_a_stop_agent_for_another_width_or_depth_is_refused(bundle: Path, width: int, depth: int) -> None:
-    write_stop_agent(bundle, width, depth)
-    with pytest.raises(Problem, match=rf"for width {width} and layer {depth}, the model has width {WIDTH}"):
+@pytest.mark.parametrize(("width", "depths"), [(2 * WIDTH, (2, 3)), (WIDTH, (2, TinySource().config.layers))])
+def test_value_heads_for_another_width_or_depth_are_refused(bundle: Path, width: int, depths: tuple[int, ...]) -> None:
+    value_heads(width, depths, 3).save(bundle / VALUE_HEADS)
+    write_tiny_manifest(bundle)
+    with pytest.raises(
+        Problem, match=rf"is for width {width} and layers \({depths[0]}, {depths[1]}\), the model has width {WIDTH}"
+    ):
         load_runtime("tiny-random")
 
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sessions import EXACT, LAYERS, PARAMS, PRICES, changed, complete, tiny_runtime, undrafted, with_exits
@@ -17,7 +18,6 @@ from green_code.decoding.stopping import RunningProduct, StopView
 from green_code.energy.costs import TURNS
 from green_code.engine import measured_costs
 from green_code.engine.loading import Runtime, load_measured, load_runtime
-from green_code.problems import Problem
 from green_code.settings import STOPS
 
 
@@ -32,8 +32,13 @@ def test_a_policy_without_a_bundle_needs_no_calibration(runtime: Runtime) -> Non
     result = complete(runtime.new_session(), fixed)
     assert result["exits"] == [2] * 6
     assert result["saving"] > 0.3
-    with pytest.raises(Problem, match="has no agent"):
-        complete(with_exits(runtime).new_session(), changed(fixed, policy="agent", threshold=0.8))
+
+
+def test_exits_without_an_agent_serve_full_depth(runtime: Runtime) -> None:
+    without_agent = with_exits(runtime)
+    for decoding in ("fast", "exact"):
+        asked = changed(PARAMS, decoding=decoding, policy="agent", threshold="balanced")
+        assert complete(without_agent.new_session(), asked)["exits"] == [LAYERS] * 6
 
 
 def test_the_next_keystroke_runs_only_new_positions(runtime: Runtime) -> None:
@@ -230,11 +235,15 @@ class Refusing:
     """Refuses at layer 2, or not."""
 
     refused: bool = True
-    refusal_depth: int | None = 2
+    depths: tuple[int, ...] = (2,)
     threshold: float = 0.0
 
-    def refuses(self, cache: KVCache, position: int) -> bool:
-        assert (position, cache.depth(position)) == (len(cache) - 1, 2)
+    @property
+    def refusal(self) -> Any:
+        return self
+
+    def refuses(self, cache: KVCache, position: int, depth: int) -> bool:
+        assert (position, cache.depth(position), depth) == (len(cache) - 1, 2, 2)
         return self.refused
 
     def right(self, cache: KVCache, view: StopView) -> float:

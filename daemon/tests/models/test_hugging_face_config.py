@@ -158,6 +158,7 @@ def test_an_absurd_size_is_refused(size: str, value: Any) -> None:
     "change",
     [
         {"num_key_value_heads": 3},
+        {"max_position_embeddings": 1},
         {"head_dim": 15},
         {"vocab_size": 4_000_000, "hidden_size": 65_536},
         {"rms_norm_eps": 0.0},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.trials.files import damaged
+from tests.trials.files import damaged, hostile
 from tests.trials.kills import kills, soak
 from tests.trials.messages import editors, frames
 from tests.trials.other_user import other_user
@@ -13,9 +13,10 @@ from tests.trials.system import allocations, clock, disk, slow_disk
 TRIALS: dict[str, Trial] = {
     "frames": frames,
     "lsp": editors,
-    "gguf": damaged("gguf", 2000),
+    "gguf": damaged("gguf", 1500),
     "safetensors": damaged("safetensors", 1000),
-    "manifests": damaged("manifests", 2000),
+    "bundles": hostile("bundles with wrong contents and right hashes, or damaged", seeds=500),
+    "models": hostile("model folders with wrong configurations", "--models"),
     "settings": damaged("settings", 5000),
     "kill": kills,
     "soak": soak,

@@ -16,13 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from green_code.decoding.bundle_contents import read_contents
-from green_code.models.bundle import load_bundle, write_manifest
 from green_code.models.gguf_source import GgufSource
 from green_code.models.hugging_face import FolderSource
-from green_code.models.tiny import TinySource
 from green_code.problems import Problem
 from green_code.settings import parse_settings
 from tests.trials import hostile_values
@@ -74,41 +70,6 @@ def safetensors(folder: Path) -> Case:
     return case
 
 
-def manifests(folder: Path) -> Case:
-    """A bundle whose manifest, calibration or tensors are wrong, with hashes that are right."""
-    whole = folder / "whole"
-    whole.mkdir()
-    save_file({"ids": np.arange(300, dtype=np.int32)}, str(whole / "vocabulary.safetensors"))
-    preset = {"threshold": 0.8, "allowed_loss": 0.02, "confidence": 0.95, "saving": 0.2}
-    calibration = {"presets": {"balanced": preset}, "curve": [preset], "reference": {"full": {"edit_similarity": 50}}}
-    (whole / "calibration.json").write_text(json.dumps(calibration))
-    manifest = {
-        "base": {"model": "tiny-random", "sha256": TinySource().fingerprint()},
-        "exits": [2, 4],
-        "prefill_exit": 2,
-    }
-
-    def case(numbers: random.Random) -> None:
-        made = folder / "bundle"
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.copytree(whole, made)
-        kind = numbers.randrange(3)
-        if kind == 0:
-            (made / "calibration.json").write_bytes(hostile_values.dumps(calibration, numbers))
-        elif kind == 1:
-            path = made / "vocabulary.safetensors"
-            path.write_bytes(hostile_values.damaged(path.read_bytes(), numbers))
-        write_manifest(made, manifest)
-        if kind == 2:
-            right = json.loads((made / "manifest.json").read_text())
-            (made / "manifest.json").write_bytes(hostile_values.dumps(right, numbers))
-        bundle = load_bundle(made)
-        read_contents(bundle)
-        _ = bundle.digest, bundle.weights_key, bundle.conversion_key, bundle.exits, bundle.prefill_exit
-
-    return case
-
-
 def settings(_: Path) -> Case:
     """Values that an editor sends as settings; they never raise."""
     rows = (
@@ -137,12 +98,7 @@ def settings(_: Path) -> Case:
     return case
 
 
-KINDS: dict[str, Callable[[Path], Case]] = {
-    "gguf": gguf,
-    "safetensors": safetensors,
-    "manifests": manifests,
-    "settings": settings,
-}
+KINDS: dict[str, Callable[[Path], Case]] = {"gguf": gguf, "safetensors": safetensors, "settings": settings}
 
 
 def _finish(tensors: Iterator[Any]) -> None:

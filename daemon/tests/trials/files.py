@@ -37,6 +37,22 @@ def damaged(kind: str, full: int) -> Callable[[Plan], Outcome]:
     return trial
 
 
+def hostile(what: str, *arguments: str, seeds: int = 0) -> Callable[[Plan], Outcome]:
+    """The program of tests/hostile: wrong contents with right hashes. Of `seeds` random ones the scale takes its share."""
+
+    def trial(plan: Plan) -> Outcome:
+        random_ones = ["--seeds", str(plan.times(seeds)), "--first", str(plan.seed % 10**6)] if seeds else []
+        command = [sys.executable, "-m", "tests.hostile", *arguments, *random_ones]
+        ended = subprocess.run(command, cwd=DAEMON, capture_output=True, text=True)
+        if ended.returncode not in (0, 1):
+            return Outcome(what, 0, [f"ended with status {ended.returncode}: {ended.stderr[-1000:]}"])
+        found = json.loads(ended.stdout.splitlines()[-1])
+        figures = f"{found['refused']:,} refused, {found['served']:,} served, at most {found['slowest_seconds']:g} s"
+        return Outcome(what, found["refused"] + found["served"] + len(found["failures"]), found["failures"], figures)
+
+    return trial
+
+
 def _run(kind: str, seed: int, start: int, stop: int, seen: Counter[str], failures: list[str]) -> None:
     while start < stop:
         number, outcome = start, "the process did not start"

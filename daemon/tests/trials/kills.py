@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sqlite3
 import statistics
@@ -19,6 +20,7 @@ TEXT = "def add(a, b):\n    return a + b\n\n\ndef subtract(a, b):\n    return "
 LINE, CHARACTER = 5, 11
 FIRST_SECONDS = 300.0
 """The first completion converts the model, if need be."""
+NUMBERS = itertools.count()
 LOST = ("engine_lost", "engine_starting", "engine_hanging", "internal_error", "None")
 GROWTH = 0.02
 WINDOWS = 8
@@ -61,6 +63,7 @@ def kills(plan: Plan) -> Outcome:
                     else:
                         front = _started(plan.model, DEADLINE_SECONDS)
                     recoveries.append(time.monotonic() - began)
+                    time.sleep(0.3)  # the row is written behind the answer
                 except (Hang, Ended) as error:
                     outcome.failures.append(
                         f"kill {number} of the {'engine' if of_engine else 'front'}: {type(error).__name__}: {error}"
@@ -93,6 +96,9 @@ def _completed(front: Front, seconds: float) -> None:
     """Ask until an engine has computed a completion."""
     deadline = time.monotonic() + seconds
     while True:
+        front.change(
+            TEXT.replace("subtract", f"subtract_{next(NUMBERS)}")
+        )  # else the front may answer from an earlier suggestion
         front.complete(LINE, CHARACTER, seconds=max(0.1, deadline - time.monotonic()))
         if front.reason() not in LOST:
             return

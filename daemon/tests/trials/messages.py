@@ -91,7 +91,7 @@ def _send(peer: Peer, message: dict[Any, Any]) -> None:
 
 def editors(plan: Plan) -> Outcome:
     """Sequences to one front after another; each must answer a right request at the end, or have ended after a broken header."""
-    outcome = Outcome("sequences of messages and bytes to the language server", plan.times(600))
+    outcome = Outcome("sequences of messages and bytes to the language server", plan.times(300))
     waits: list[float] = []
     with workplace(plan.folder):
         front: Front | None = None

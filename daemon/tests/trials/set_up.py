@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def set_up(plan: Plan) -> Outcome:
     """Each seed has four disturbances: a failure, or a kill of one of one or two windows."""
-    outcome = Outcome("set-ups with four kills or failures each", plan.times(50))
+    outcome = Outcome("set-ups with four kills or failures each", plan.times(25))
     if not (ROOT / "node_modules" / "vitest").exists():
         outcome.figures = "skipped: no node_modules (make setup)"
         return outcome

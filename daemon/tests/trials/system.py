@@ -157,7 +157,7 @@ def clock(plan: Plan) -> Outcome:
 def allocations(plan: Plan) -> Outcome:
     """Allocations of 16 KiB and more fail, one in 2 to 50, while a model is loaded or completes. A request may fail and an engine may end;
     without failures the text is the right one again, from the same engine or from another."""
-    outcome = Outcome("loads and completions while allocations fail", plan.times(100))
+    outcome = Outcome("loads and completions while allocations fail", plan.times(40))
     numbers, faults = random.Random(f"allocations {plan.seed}"), Faults(plan.folder)
     refused = unanswered = restarts = 0
     with workplace(plan.folder, **faults.variables):

@@ -23,10 +23,12 @@ SCALES = {
     "settings": 0.1,
     "kill": 0.05,
 }
-"""Of the full run; others take a twentieth. The extension's own tests try Set Up."""
+"""Of the full run; others take a twentieth."""
+OWN_TESTS = ("set-up", "bundles", "models")
+"""In small they are tests elsewhere: extension/test/unit/killed.test.ts, tests/hostile/test_bundles.py, tests/models/."""
 
 
-@pytest.mark.parametrize("name", [name for name in TRIALS if name not in ("set-up", "manifests", "other-user")])
+@pytest.mark.parametrize("name", [name for name in TRIALS if name not in OWN_TESTS])
 def test_nothing_is_found(name: str) -> None:
     if name in NEED_FAULTS and not available():
         pytest.skip("faults.c needs glibc")

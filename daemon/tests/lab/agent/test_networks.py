@@ -14,8 +14,6 @@ from green_code.models.backend import TopToken
 from green_code_lab.agent.networks import ExitModule, StopModule, features
 from tests.decoding.test_stop_network import VIEWS
 
-WIDTH, DEPTH, PLACE = 24, 3, 5
-
 
 def test_the_exit_probability_of_a_state_is_that_of_training(tmp_path_factory: pytest.TempPathFactory) -> None:
     torch.manual_seed(0)
@@ -38,36 +36,19 @@ def test_the_exit_probability_of_a_state_is_that_of_training(tmp_path_factory: p
             assert got == pytest.approx(float(expected), abs=1e-6)
 
 
-def stop_module(scale: float) -> StopModule:
-    torch.manual_seed(0)
-    found = StopModule(WIDTH, DEPTH, PLACE).requires_grad_(False)
-    for weight in found.parameters():
-        weight.mul_(scale)
-    return found
-
-
-@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4], ids=["usual", "sure", "extreme"])
-@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 1e4])
-def test_refusal_in_numpy_is_torchs(scale: float, size: float) -> None:
-    trained, draw = stop_module(scale), np.random.default_rng(1)
-    own = trained.frozen()
-    for _ in range(20):
-        state, place = (size * draw.normal(size=WIDTH)).astype(np.float32), draw.normal(size=PLACE).tolist()
-        inputs = torch.cat([torch.from_numpy(unit_rms(state)), torch.tensor(place)])
-        expected = trained.refusal(inputs).double().sigmoid()
-        assert own.promise(state, place) == pytest.approx(float(expected), rel=1e-3, abs=1e-300)
-
-
 @pytest.mark.parametrize("scale", [1.0, 1e4], ids=["usual", "extreme"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_token_part_in_numpy_is_torchs(scale: float, view: tuple[float, float, int, int, str]) -> None:
-    trained = stop_module(scale)
-    expected = trained.token(torch.tensor([token_features(*view)]))[0].double().sigmoid()
+def test_the_stop_agent_in_numpy_is_torchs(scale: float, view: tuple[float, float, int, int, str]) -> None:
+    torch.manual_seed(0)
+    trained = StopModule().requires_grad_(False)
+    for weight in trained.parameters():
+        weight.mul_(scale)
+    expected = trained(torch.tensor([token_features(*view)]))[0].double().sigmoid()
     assert trained.frozen().right(*view) == pytest.approx(float(expected), rel=1e-3, abs=1e-300)
 
 
 def test_states_over_their_root_mean_square_have_unit_size() -> None:
-    state = np.random.default_rng(2).normal(0, 30, (3, WIDTH)).astype(np.float16)
+    state = np.random.default_rng(2).normal(0, 30, (3, 24)).astype(np.float16)
     unit = unit_rms(state)
     assert unit.dtype == np.float32 and np.square(unit).mean(-1) == pytest.approx(1, rel=1e-3)
     assert math.isclose(float(np.abs(unit_rms(unit) - unit).max()), 0, abs_tol=1e-5)

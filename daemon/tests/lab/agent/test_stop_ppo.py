@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from green_code.lsp.gate_features import NAMES
 from green_code_lab.agent import stop_candidates, stop_ppo
 from green_code_lab.agent.networks import StopModule
 from green_code_lab.replay.compare import replay
 from green_code_lab.replay.objective import Prices
-from tests.lab.replay.by_hand import WIDTH, synthetic
+from tests.lab.replay.by_hand import synthetic
 
 PRICES = Prices(wrong=2.0, energy=0.1)
 ARGUMENTS = stop_ppo.Arguments(updates=2, spans=4, batch=64)
@@ -19,9 +18,8 @@ ARGUMENTS = stop_ppo.Arguments(updates=2, spans=4, batch=64)
 def start() -> StopModule:
     """Shows nearly all."""
     torch.manual_seed(5)
-    network = StopModule(WIDTH, 9, len(NAMES)).requires_grad_(False)
-    network.token[2].bias.fill_(1.0)
-    network.refusal[2].bias.fill_(-1.0)
+    network = StopModule().requires_grad_(False)
+    network[2].bias.fill_(1.0)
     return network
 
 
@@ -39,11 +37,11 @@ def test_updates_are_finite_change_the_network_and_depend_on_the_seed_alone() ->
 
 @pytest.mark.parametrize("good", [0.0, 0.5])
 def test_it_learns_to_show_less_where_most_is_wrong(good: float) -> None:
-    arguments = stop_ppo.Arguments(updates=15, spans=12, batch=64, rate=5e-3, entropy=0.0)
+    arguments = stop_ppo.Arguments(updates=30, spans=12, batch=64, rate=5e-3, entropy=0.0)
     of, objectives, rejected = synthetic(6, good), [], []
     for network in (start(), trained(arguments, good)):
         policy = stop_candidates.agent_policy(of, "agent", network)
-        typed = replay(of, type(policy)(**{**vars(policy), "stop": arguments.stop, "refusal": arguments.refusal}))
+        typed = replay(of, type(policy)(**{**vars(policy), "stop": arguments.stop}))
         objectives.append(sum(map(PRICES.objective, typed)))
         rejected.append(sum(each.rejected for each in typed))
-    assert objectives[1] > objectives[0] and rejected[1] < rejected[0] / 2
+    assert objectives[1] > objectives[0] and rejected[1] < 0.7 * rejected[0]

@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from green_code.lsp.gate import read_weights
-from green_code.lsp.gate_features import NAMES
 from green_code.settings import STOPS
 from green_code_lab.agent import stops
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.policies import counted, running_product, shown_by
 from tests.lab.replay.by_hand import synthetic
 
-ARGUMENTS = stops.Arguments(refusal_epochs=30, token_epochs=30, batch=64)
+ARGUMENTS = stops.Arguments(epochs=30, batch=64)
 
 
 @pytest.fixture(scope="module")
@@ -31,26 +30,21 @@ def unseen() -> Replayer:
 
 
 def test_a_fitted_agent_ranks_right_above_wrong(known: Replayer, unseen: Replayer) -> None:
-    shown = shown_by(known, running_product(known.records), ARGUMENTS.stop)
-    found = stops.visits(known, shown, (0, 1))
-    assert found.places.shape == (len(found.rows), len(NAMES)) and found.runs.any()
-    network = stops.train(known, found, shown, ARGUMENTS)
-
+    network = stops.train(known, ARGUMENTS)
     which, right = counted(unseen.records), unseen.token_right
-    estimates = network.token(torch.from_numpy(stops.token_inputs(unseen)))[:, 0].numpy()
+    estimates = network(torch.from_numpy(stops.token_inputs(unseen)))[:, 0].numpy()
     assert stops.area_under_curve(right[which], estimates[which]) > 0.8
-
-    shown_there = shown_by(unseen, running_product(unseen.records), ARGUMENTS.stop)
-    visited = stops.visits(unseen, shown_there, (0,))
-    promises = network.refusal(torch.from_numpy(stops.refusal_inputs(unseen, visited, network.depth)))[:, 0].numpy()
-    assert stops.area_under_curve(shown_there.right[visited.rows], promises) > 0.8
-    state = unseen.records.low_states[int(visited.rows[0]), 1]
-    in_service = network.frozen().promise(state, visited.places[0].tolist())
-    assert in_service == pytest.approx(1 / (1 + np.exp(-promises[0])), rel=0.01) and network.depth == 9
-
-    again = stops.train(known, found, shown, ARGUMENTS)
+    again = stops.train(known, ARGUMENTS)
     for one, other in zip(network.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other) and not one.requires_grad
+
+
+def test_a_regression_finds_the_share_and_a_penalty_shrinks_its_weights() -> None:
+    draw = np.random.default_rng(0)
+    inputs = draw.normal(size=(4000, 3)).astype(np.float32)
+    shares = 1 / (1 + np.exp(-(inputs @ [1.0, -0.5, 0.0] - 1)))
+    weights, bias = stops.regress(inputs, shares, np.array([1e-6, 1e-6, 1e6]))
+    assert [*weights, bias] == pytest.approx([1.0, -0.5, 0.0, -1.0], abs=0.02)
 
 
 def test_visits_are_the_requests_that_typing_makes(known: Replayer) -> None:

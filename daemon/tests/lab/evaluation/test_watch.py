@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from green_code.models.sources import open_vocabulary
@@ -33,6 +35,12 @@ def test_a_line_is_what_full_depth_continues_with() -> None:
     line = complete_line(DECODER, VOCABULARY, prefix)
     assert line == line.strip() and "\n" not in line
     assert complete_line(DECODER, VOCABULARY, prefix) == line
+
+
+def test_a_long_file_is_cut_to_what_the_model_has_room_for() -> None:
+    config = replace(SOURCE.config, max_positions=64)
+    decoder = Decoder.load(config, dict(SOURCE.tensors(None)))
+    assert isinstance(complete_line(decoder, VOCABULARY, "x = 1\n" * 200), str)
 
 
 @pytest.mark.parametrize("worse", [True, False])

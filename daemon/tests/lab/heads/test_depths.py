@@ -58,5 +58,8 @@ def test_predictions_are_those_of_a_plain_head() -> None:
 
 
 def test_the_head_is_counted_in_layers() -> None:
+    """Of Llama's shape: four attention matrices, three of the MLP, two norms; a preview of rank 128 and 256 whole rows."""
     config = TinySource().config
-    assert 0 < head_layers(config, has_svd_head=False) < 2
+    width, heads = config.width, (config.heads + 2 * config.kv_heads) * config.head_width
+    layer = width * (heads + config.heads * config.head_width + 3 * config.mlp_width)
+    assert head_layers(config) == pytest.approx((config.vocabulary * 128 + 256 * width) / layer, rel=0.05)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from green_code.decoding.stop_network import StopNetwork
+from green_code.decoding.value_heads import MOST_CHARACTERS
 from green_code.lsp.gate_features import NAMES
 from green_code.work import Prices as WorkPrices
 from green_code_lab.replay.compare import Policy, Replays, gate_of, replay, tune
@@ -16,7 +15,7 @@ from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.objective import Prices, figures
 from green_code_lab.replay.policies import running_product
 from green_code_lab.replay.typist import Typed, type_span
-from tests.decoding.networks import stop_network
+from tests.decoding.networks import value_heads
 from tests.lab.replay.by_hand import LAYERS, SPAN, WIDTH, Scripted, Token, records, synthetic
 
 HALF_WRONG: list[Token] = [("total", 0.9), (" =", 0.8), (" second", 0.5)]
@@ -27,8 +26,8 @@ SILENT: dict[str, Any] = {"weights": [0.0] * len(NAMES), "bias": -9.0}
 
 
 def tuned(policy: Policy, of: Any, **bounds: Any) -> tuple[Policy, list[Typed]]:
-    every = {"stops": (0.2,), "refusals": (), "bounds": (), **bounds}
-    return tune(Replays(of), policy, PRICES, every["stops"], every["refusals"], every["bounds"])
+    every = {"stops": (0.2,), "bounds": (), **bounds}
+    return tune(Replays(of), policy, PRICES, every["stops"], every["bounds"])
 
 
 def test_the_stop_is_chosen_that_ends_before_what_is_wrong() -> None:
@@ -41,24 +40,18 @@ def test_the_stop_is_chosen_that_ends_before_what_is_wrong() -> None:
     assert [PRICES.objective(by_stop[stop]) for stop in (0.1, 0.95)] == [-1, 0]
 
 
-def promising(promise: float) -> StopNetwork:
-    network = stop_network(WIDTH, 9, len(NAMES))
-    for part in network.parameters.values():
+@pytest.mark.parametrize("depth", [5, 9])
+def test_value_heads_refuse_where_they_expect_less_than_the_bound(depth: int) -> None:
+    of = synthetic(3, 0.5)
+    heads = value_heads(WIDTH, (5, 9), len(NAMES))
+    for part in heads.parameters.values():
         part[:] = 0
-    network.parameters["refusal.2.bias"][:] = math.log(promise / (1 - promise))
-    return network
-
-
-@pytest.mark.parametrize(("good", "refusal"), [(0.0, 0.1), (1.0, 0.0)])
-def test_wrong_suggestions_are_refused_and_right_ones_are_not(good: float, refusal: float) -> None:
-    of = synthetic(3, good)
-    policy = Policy("agent", "", running_product(of.records), 0.0, promising(0.05))
-    chosen, typed = tuned(policy, of, refusals=(0.01, 0.1))
-    assert (chosen.stop, chosen.refusal) == (0.2, refusal)
-    assert all(each.accepted > 0 for each in typed) == (good == 1)
-    if not good:
-        assert max(each.shown for each in typed) <= 1, "the first costs no layer, and so it is not refused"
-        assert min(each.shown for each in replay(of, replace(policy, stop=0.2))) > 5
+    policy = Policy("agent", "", running_product(of.records), 0.2, heads)
+    without = replay(of, policy)
+    assert min(each.shown for each in without) > 3
+    assert replay(of, replace(policy, refusal={depth: MOST_CHARACTERS / 2 - 1})) == without
+    refused = replay(of, replace(policy, refusal={depth: MOST_CHARACTERS / 2 + 1}))
+    assert max(each.shown for each in refused) <= 1, "the first costs no layer, and so it is not refused"
 
 
 def test_a_gate_is_chosen_where_asking_costs_more_than_it_brings() -> None:

@@ -103,16 +103,16 @@ def test_tokens_that_were_accepted_are_in_the_cache() -> None:
     assert suggester.ask(5, [], math.inf).joules == 100, "after `total`, ` =` is the token that the cache goes on with"
 
 
-def rows(*refused: int) -> Refuses:
+def rows(*refused: int, depth: int = 1) -> Refuses:
     """Refuses these rows."""
-    return lambda row, place: row in refused
+    return Refuses((depth,), lambda row, place, depth: row in refused)
 
 
 def test_a_refused_request_costs_its_prompts_lower_layers_and_the_next_one_the_rest() -> None:
     one: list[Token] = [("total", 0.9)]
     of = replayer([one, one, one], prompt=[3, 3, 3])
     shown = shown_by(of, policies.running_product(of.records), 0.0)
-    suggester = of.suggester(0, shown, rows(0, 1), refusal_depth=1)
+    suggester = of.suggester(0, shown, rows(0, 1))
     assert suggester.ask(0, [], math.inf) == ("", 1.0, 1.0 / DEFAULT_WATTS_PER_CORE, 0)
     assert suggester.ask(1, [], math.inf).joules == 0, "its lower layers are done"
     assert suggester.ask(2, [0.5], math.inf) == ("total", 101.0, 101.0 / DEFAULT_WATTS_PER_CORE, 1)
@@ -123,16 +123,36 @@ def test_a_refused_request_costs_its_prompts_lower_layers_and_the_next_one_the_r
 def test_refused_prompts_keep_their_lower_layers_while_they_grow() -> None:
     prices = Prices(layer_batch=1.0, small_batch_position=0.01)
     of = Replayer(*records([[("total", 0.9)]] * 3, prompt=[3, 4, 6]), prices, LAYERS)
-    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), rows(0, 1), refusal_depth=1)
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), rows(0, 1))
     assert [suggester.ask(i, [], math.inf).joules for i in range(3)] == pytest.approx(
         [1.03, 1.01, 1.02 + 1.01], rel=1e-9
     ), "the last layer runs over one position alone, besides keys and values"
 
 
+def test_a_request_is_refused_at_the_first_depth_that_says_so_and_keeps_what_was_computed() -> None:
+    prices, layers = Prices(layer_batch=1.0, decision=0.001), 8
+    of = Replayer(*records([[("total", 0.9)]] * 6, prompt=[3, 3, 3, 3, 4, 4]), prices, layers)
+    at = {0: 2, 1: 4, 2: 2, 3: 4, 4: 2}  # row: the depth that refuses it
+    refuses = Refuses((2, 4), lambda row, place, depth: at.get(row) == depth)
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), refuses)
+    joules = [suggester.ask(i, [], math.inf).joules for i in range(6)]
+    assert suggester.refused == [2, 4, 0, 0, 2, 0]
+    assert joules == pytest.approx(
+        [
+            2 + 0.001,
+            2 + 0.002,  # two more layers; the lower head sees another place
+            4 + 0.001,  # at the depth where it is, only the deeper head is asked; the rest
+            0,  # no layer has to run
+            2 + 0.001,
+            6 + 0.002,
+        ]
+    )
+
+
 def test_no_request_is_refused_for_which_no_layer_runs() -> None:
     one: list[Token] = [("total", 0.9)]
     of = replayer([one, one], prompt=[3, 3])
-    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), rows(1), refusal_depth=1)
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), rows(1))
     assert suggester.ask(0, [], math.inf).joules == 102
     assert suggester.ask(1, [], math.inf)[:2] == ("total", 100.0)
     assert [runs for _, _, runs in suggester.asked] == [True, False]
@@ -144,7 +164,7 @@ def test_a_refusal_behind_what_healing_spells_costs_the_passes_before_it() -> No
     of.records.characters[:] = [0, 3, 5] * 2  # "to" stands before the cursor
     shown = shown_by(of, policies.running_product(of.records), 0.0)
     assert shown.texts == ["tal ="] * 2
-    suggester = of.suggester(0, shown, rows(0), refusal_depth=1)
+    suggester = of.suggester(0, shown, rows(0))
     assert suggester.ask(0, [], math.inf)[:2] == ("", 102.0 + 1.0), "a pass for `to`, and one layer behind it"
     assert suggester.ask(1, [], math.inf).joules == 100 + 2 * 102, "`to` costs its head"
 
@@ -176,15 +196,15 @@ def test_no_policy_gains_joules_or_accepts_more_than_there_is(seed: int) -> None
         prompt.append(max(2, (prompt[-1] if prompt else 3) + draw.randrange(-1, 3)))
         shared.append(draw.randrange(min(prompt[-2:]) + 1) if draw.random() < 0.3 else min(prompt[-2:]))
     of = replayer(requests, span=span, prompt=prompt, shared=shared, reason=draw.choice(["floor", "end_of_text"]))
-    refused = rows(*(row for row in range(len(requests)) if draw.random() < 0.3))
+    refused = [row for row in range(len(requests)) if draw.random() < 0.3]
     for stop in (0.0, 0.2, 0.6, 1.0):
         shown = shown_by(of, policies.running_product(of.records), stop)
-        for depth in range(LAYERS):
-            done = type_span(span, of.suggester(0, shown, refused, depth), seed=seed)
+        for depth in range(1, LAYERS):
+            done = type_span(span, of.suggester(0, shown, rows(*refused, depth=depth)), seed=seed)
             assert 0 <= done.accepted <= done.keys and done.right <= done.shown <= done.requests
             assert done.joules == pytest.approx(sum(done.by_fate.values())) and min(done.by_fate.values()) >= 0
             assert done.opening > 0 and len(done.outcomes) == done.shown
             assert sum(accepted for _, accepted, _ in done.outcomes) == done.accepted
             assert sum(rejected for _, _, rejected in done.outcomes) == done.rejected
-            every = of.suggester(0, shown, refused, depth)
+            every = of.suggester(0, shown, rows(*refused, depth=depth))
             assert all(every.ask(cursor, [], math.inf).joules >= 0 for cursor in range(len(span.cursors)))

@@ -28,7 +28,7 @@ from green_code.sequences import common
 from green_code.settings import PROMPT_TOKENS, STOPS
 from green_code_lab.agent.stops import token_inputs
 from green_code_lab.replay import policies, record, service
-from green_code_lab.replay.environment import Replayer
+from green_code_lab.replay.environment import Refuses, Replayer
 from green_code_lab.replay.records import MAX_LINES, MAX_TOKENS, REASONS, Records, read_records
 from green_code_lab.replay.service import Arm, serve_span
 from green_code_lab.replay.spans import Span
@@ -101,14 +101,19 @@ def test_the_running_product_shows_what_the_engine_shows(runtime: Runtime, recor
 
 @dataclass
 class Told:
-    """Refuses at one position."""
+    """Refuses at one position and depth."""
 
     at: int | None
-    refusal_depth: int | None = 2
+    depth: int
+    depths: tuple[int, ...] = (2, 3)
     threshold: float = 1e-6
 
-    def refuses(self, cache: KVCache, position: int) -> bool:
-        return position == self.at
+    @property
+    def refusal(self) -> Any:
+        return self
+
+    def refuses(self, cache: KVCache, position: int, depth: int) -> bool:
+        return (position, depth) == (self.at, self.depth)
 
     def right(self, cache: KVCache, view: StopView) -> float:
         return view.product
@@ -119,25 +124,29 @@ def test_a_replay_from_records_costs_what_the_engine_spends(
     runtime: Runtime, records: Records, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     """At full depth, where nothing is cancelled. The tiny model seldom spells again as the prompt is encoded, and may give parts of
-    characters; both are left out."""
-    replayer, chance = Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total), random.Random(0)
+    characters; both are left out, and so are
+    decisions."""
+    replayer, chance = (
+        Replayer(records, runtime.vocabulary, replace(PRICES, decision=0.0), runtime.layers_total),
+        random.Random(0),
+    )
     shown = policies.shown_by(replayer, policies.running_product(records), Told.threshold)
     engine = service._FromEngine(runtime, SPANS[0], Arm("full", "full", "full", stop=Told.threshold))
-    told, pairs, refused = list[bool](), list[tuple[float, float]](), 0
-    replay = replayer.suggester(0, shown, lambda row, place: told[-1], refusal_depth=2)
+    told, pairs, refused = list[int](), list[tuple[float, float]](), 0  # the depth, or 0
+    replay = replayer.suggester(0, shown, Refuses((2, 3), lambda row, place, depth: depth == told[-1]))
     assert replay.open() == pytest.approx(engine.open())
     for cursor in range(len(SPANS[0].cursors)):
         row = replayer.first(0) + cursor
-        told.append(chance.random() < share)
+        told.append(chance.choice((2, 3)) if chance.random() < share else 0)
         spelled = int((records.characters[records.starts[row] : records.starts[row + 1]] == 0).sum())
         where = int(records.prompt[row]) - 1 + spelled if told[-1] else None
-        monkeypatch.setattr(runtime, "stop", lambda params, where=where: Told(where))
+        monkeypatch.setattr(runtime, "stop", lambda params, where=where: Told(where, told[-1]))
         before = engine._session._cache.tokens.copy()
         mine, engines = replay.ask(cursor, [], math.inf), engine.ask(cursor, [], math.inf)
         shared = common(before, engine._session._cache.tokens)
         if shared >= records.prompt[row - 1 if cursor else row] and mine.text == engines.text and mine.text.isascii():
             pairs.append((mine.joules, engines.joules))
-            refused += told[-1] and not engines.text
+            refused += bool(told[-1] and not engines.text)
     mine_joules, engine_joules = map(sum, zip(*pairs, strict=True))
     assert mine_joules == pytest.approx(engine_joules, rel=0.1) and len(pairs) > 20
     assert sum(abs(own - engines) < 0.01 for own, engines in pairs) > len(pairs) / 2
@@ -160,7 +169,7 @@ def test_the_agent_learns_from_what_it_sees_in_service(
 ) -> None:
     replayer, network, compared = (
         Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total),
-        Seeing(4, 2, 3, stop_network(4, 2, 3).parameters),
+        Seeing(stop_network().parameters),
         0,
     )
     monkeypatch.setattr(runtime, "stop_network", network)
@@ -224,7 +233,7 @@ def test_lenses_change_no_record_and_a_delta_does(
     folder.mkdir()
     for part in (LENSES, DELTA):
         (folder / part).write_bytes(b"x")
-        write_manifest(folder, {"exits": [2], "base": {"model": runtime.model, "sha256": ""}})
+        write_manifest(folder, {"exits": [2], "base": {"model": runtime.model, "sha256": "0" * 64}})
         keys.append(record.weights_key(runtime.model))
     assert keys[0] == keys[1] != keys[2]
 
