@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -53,3 +54,22 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, fails: Callable[..., boo
 
     monkeypatch.setattr(os, name, call)
     return failed
+
+
+def killed_at(operation: int, action: Callable[[], object]) -> bool:
+    """Run `action` in a child process that ends at its nth operation on files, as kill -9 ends it; whether it got there."""
+    child = os.fork()
+    if child == 0:
+        left = itertools.count(operation, -1)
+
+        def count(event: str, arguments: tuple[Any, ...]) -> None:
+            reads = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            if event.partition(".")[0] in ("open", "os", "shutil", "ctypes") and not reads and next(left) == 1:
+                os._exit(9)
+
+        sys.addaudithook(count)
+        try:
+            action()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

@@ -159,7 +159,7 @@ def check_bundles() -> Finding | list[Finding]:
     from green_code.models.bundle import MANIFEST
 
     folder = folders.bundles_dir()
-    paths = sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}"))
+    paths = sorted(manifest.parent for manifest in folder.glob(f"[!.]*/{MANIFEST}"))
     if not paths:
         fix = f"Reinstall green-code, or set {folders.BUNDLES_VARIABLE}; without a bundle every layer runs."
         return Finding("warn", f"none in {folder}", fix)

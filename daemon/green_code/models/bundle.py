@@ -6,15 +6,18 @@ file; `PARTS` are the files that it may list. If a check fails, the bundle is re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from green_code.files import replace_file, sync, sync_folder
 from green_code.folders import bundles_dir
 from green_code.models.bundle_files import Calibration, Manifest, Version
 from green_code.models.hashes import sha256_of
@@ -139,6 +142,7 @@ def bundle_of(model: str) -> Bundle | None:
         Problem: see `load_bundle`; a folder with parts of a bundle and no manifest is a damaged one, too.
     """
     folder = bundles_dir() / Path(model).name
+    _restore(folder)
     return load_bundle(folder) if any((folder / name).exists() for name in (MANIFEST, *PARTS)) else None
 
 
@@ -199,13 +203,53 @@ def _read_ids(path: Path) -> tuple[int, ...]:
     return tuple(map(int, ids))
 
 
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[Path]:
+    """A copy of a bundle's folder, for changes. When the block ends, it takes the bundle's place, with all changes at once.
+
+    Where the block raises, or the process ends, the bundle is as before. The block writes the manifest.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _restore(path)
+    new, old = _beside(path)
+    for left in (new, old):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        if path.exists():
+            shutil.copytree(path, new, ignore=shutil.ignore_patterns("*.part", "*.new"))
+        else:
+            new.mkdir()
+        yield new
+        sync_folder(new)
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+        sync(path.parent)
+    finally:
+        _restore(path)
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Where a bundle's next version is made, and where its last one is for an instant."""
+    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+
+
+def _restore(path: Path) -> None:
+    """A process was killed when it had taken the old version away, and not put the new one there."""
+    _, old = _beside(path)
+    if not path.exists() and old.exists():
+        with contextlib.suppress(OSError):
+            old.rename(path)
+
+
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json with the current schema, and with the present files and their hashes."""
     files = {part: sha256_of(path / part) for part in PARTS if (path / part).is_file()}
     text = json.dumps({"schema": SCHEMA, **manifest} | {"schema": SCHEMA, "files": files}, indent=1)
-    part = path / f"{MANIFEST}.part"
-    part.write_text(text + "\n", "utf-8")
-    part.replace(path / MANIFEST)
+    replace_file(path / MANIFEST, text + "\n")
 
 
 def refresh_manifest(path: Path) -> None:

@@ -147,4 +147,4 @@ def base_of_bundle(name: str) -> str | None:
 
 
 def _bundles() -> list[str]:
-    return sorted(path.parent.name for path in bundles_dir().glob(f"*/{MANIFEST}"))
+    return sorted(path.parent.name for path in bundles_dir().glob(f"[!.]*/{MANIFEST}"))

@@ -17,7 +17,7 @@ from green_code.engine.loading import load_measured
 from green_code.engine.measured_costs import measured_costs
 from green_code.kernels.thread_pool import usable_cores
 from green_code.kernels.weight_format import weight_formats
-from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
+from green_code.models.bundle import AGENT, CALIBRATION, Bundle, changing, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.device import compute_device
 from green_code.models.vocabulary import Vocabulary
@@ -142,8 +142,6 @@ def train_agent(args: argparse.Namespace) -> None:
     for line in table(scores, best):
         print(line)
     network = networks[best]
-    network.frozen().save(folder / AGENT)
-    (folder / CALIBRATION).unlink(missing_ok=True)  # of the previous agent
     trained = {
         "method": best,
         "reward": {"kind": args.reward, **(asdict(rewards) if args.reward == "paper" else {})},
@@ -152,7 +150,10 @@ def train_agent(args: argparse.Namespace) -> None:
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],
     }
-    write_manifest(folder, {**bundle.manifest, "exits": list(rollouts.exits), "agent": trained})
+    with changing(folder) as new:
+        network.frozen().save(new / AGENT)
+        (new / CALIBRATION).unlink(missing_ok=True)  # of the previous agent
+        write_manifest(new, {**bundle.manifest, "exits": list(rollouts.exits), "agent": trained})
 
 
 def _check_prefill_exit(bundle: Bundle, exits: Sequence[int]) -> None:
@@ -172,6 +173,7 @@ def make_calibration(args: argparse.Namespace) -> None:
         content = calibrate(runtime, corpus, args.files, args.lines, args.seed, complete, print)
     if "suggestions" in runtime.calibration:
         content["suggestions"] = runtime.calibration["suggestions"]
-    (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
-    refresh_manifest(folder)
+    with changing(folder) as new:
+        (new / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
+        refresh_manifest(new)
     print(json.dumps(content["presets"], indent=1))

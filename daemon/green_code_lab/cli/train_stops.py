@@ -11,7 +11,7 @@ from typing import NamedTuple
 from green_code.cli.bundle import stop_lines
 from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
-from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, VALUE_HEADS, load_bundle, refresh_manifest
+from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, VALUE_HEADS, changing, load_bundle, refresh_manifest
 from green_code_lab.agent.stop_candidates import (
     asking_always,
     choose,
@@ -101,17 +101,18 @@ def train_stops(args: argparse.Namespace) -> None:
     ships = compare_heads(choice, trained.heads, by_preset, family, print)
     print("\n".join(f"{preset} ships: {each}" for preset, each in ships.items()))
     gate, suggestions = to_ship(choice, trained.gate, by_preset, family, ships)
-    for part in (STOP_AGENT, VALUE_HEADS):
-        (folder / part).unlink(missing_ok=True)
-    if family in trained.networks:
-        trained.networks[family].frozen().save(folder / STOP_AGENT)
-    if any(each != family for each in ships.values()):
-        trained.heads.save(folder / VALUE_HEADS)
     print("\n".join(stop_lines(suggestions["presets"])))
-    (folder / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
     suggestions["reference"]["energy_source"] = runtime.energy_source
     suggestions["always"] = asking_always(runtime, choice)
     calibration = {**bundle.calibration, "suggestions": suggestions}
-    (folder / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n")
-    refresh_manifest(folder)
+    with changing(folder) as new:
+        for part in (STOP_AGENT, VALUE_HEADS):
+            (new / part).unlink(missing_ok=True)
+        if family in trained.networks:
+            trained.networks[family].frozen().save(new / STOP_AGENT)
+        if any(each != family for each in ships.values()):
+            trained.heads.save(new / VALUE_HEADS)
+        (new / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
+        (new / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n")
+        refresh_manifest(new)
     args.work.joinpath("stops.json").write_text(json.dumps(records_of(by_preset, ships), indent=1) + "\n")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from green_code.decoding.bundle_contents import read_contents
 from green_code.folders import bundles_dir
 from green_code.models.adapters import check_adapters
-from green_code.models.bundle import CALIBRATION, DELTA, load_bundle, write_manifest
+from green_code.models.bundle import CALIBRATION, DELTA, changing, load_bundle, write_manifest
 from green_code.models.sources import open_vocabulary
 from green_code.problems import Problem
 from green_code_lab.lite.job import Job, log
@@ -35,15 +35,15 @@ def carry_over(job: Job) -> None:
     config = replace(config, vocabulary=len(ids)) if ids else config
     check_adapters(carried, contents.adapters, config)
     contents.check_fit(config, open_vocabulary(job.source, ids))
-    job.bundle.mkdir(parents=True, exist_ok=True)
-    for name in carried.manifest["files"]:
-        if name != CALIBRATION:
-            shutil.copyfile(carried.path / name, job.bundle / name)
     manifest = {key: value for key, value in carried.manifest.items() if key != "watch"}
     training = {**carried.manifest["training"], "carried_from": carried.manifest["base"]}
     parts = [part for part in carried.manifest["licences"] if part not in ("base", "agent")]
     prefill_exit = {} if carried.prefill_exit is None else {"prefill_exit": carried.prefill_exit}
-    write_manifest(job.bundle, {**manifest, **job.manifest(carried.exits, training, parts), **prefill_exit})
+    with changing(job.bundle) as folder:
+        for name in carried.manifest["files"]:
+            if name != CALIBRATION:
+                shutil.copyfile(carried.path / name, folder / name)
+        write_manifest(folder, {**manifest, **job.manifest(carried.exits, training, parts), **prefill_exit})
     log(
         f"{job.bundle} has the files of {carried.name}; next: `green-code adapt watch`, `train calibrate`, `train records`, `train stops`"
     )

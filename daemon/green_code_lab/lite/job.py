@@ -24,6 +24,7 @@ from green_code.models.bundle import (
     VOCABULARY,
     Bundle,
     bundle_of,
+    changing,
     load_bundle,
     write_manifest,
 )
@@ -199,10 +200,11 @@ class Job:
 
     def replace_part(self, new: Path, name: str, stale: Sequence[str], manifest: dict[str, Any]) -> None:
         """Put a new part into the bundle, without the parts that were made for the old one."""
-        for part in stale:
-            (self.bundle / part).unlink(missing_ok=True)
-        new.replace(self.bundle / name)
-        write_manifest(self.bundle, manifest)
+        with changing(self.bundle) as folder:
+            for part in stale:
+                (folder / part).unlink(missing_ok=True)
+            shutil.copyfile(new, folder / name)
+            write_manifest(folder, manifest)
 
 
 def shards_of(corpus: Path) -> dict[str, Any]:

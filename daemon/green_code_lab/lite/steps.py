@@ -21,6 +21,7 @@ from green_code.models.bundle import (
     NGRAMS,
     SVD_HEAD,
     Bundle,
+    changing,
     refresh_manifest,
 )
 from green_code.models.catalog import Found
@@ -45,9 +46,10 @@ Watch = Callable[[Job, Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, di
 def make_ngrams(job: Job) -> None:
     """The bundle's n-gram table."""
     corpus = open_corpus(job.corpus_folder, job.vocabulary, WINDOW, WINDOW)
-    write_ngrams(corpus, job.vocabulary.digest, job.bundle / NGRAMS, log)
-    if (job.bundle / MANIFEST).is_file():
-        refresh_manifest(job.bundle)
+    with changing(job.bundle) as folder:
+        write_ngrams(corpus, job.vocabulary.digest, folder / NGRAMS, log)
+        if (folder / MANIFEST).is_file():
+            refresh_manifest(folder)
 
 
 def requested_recipe(job: Job) -> Recipe:

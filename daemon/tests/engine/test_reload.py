@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from green_code.engine.reload import BundleWatcher
+from green_code.models.bundle import changing
 from green_code.problems import Problem
 from tests.engine.service_rig import Rig, complete, until
 
@@ -67,6 +68,23 @@ async def test_a_removed_bundle_is_reported_when_it_is_back(tmp_path: Path) -> N
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(changed.get(), 0.5)
         (tmp_path / "one").mkdir()
+        assert await asyncio.wait_for(changed.get(), WAIT_SECONDS) == {"one"}
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_bundle_that_takes_another_ones_place_is_reported_each_time(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    changed: asyncio.Queue[set[str]] = asyncio.Queue()
+    watcher = BundleWatcher(tmp_path, changed.put_nowait, quiet_seconds=0.1)
+    watcher.start()
+    try:
+        for number in range(3):
+            with changing(tmp_path / "one") as folder:
+                (folder / "gate.json").write_text(str(number))
+            assert await asyncio.wait_for(changed.get(), WAIT_SECONDS) == {"one"}
+        (tmp_path / "one" / "gate.json").write_text("by hand")
         assert await asyncio.wait_for(changed.get(), WAIT_SECONDS) == {"one"}
     finally:
         watcher.stop()

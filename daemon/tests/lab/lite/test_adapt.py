@@ -31,7 +31,7 @@ from green_code.models.bundle import (
     refresh_manifest,
 )
 from green_code.models.catalog import TINY, find_model
-from green_code.models.conversion import adapted_weights
+from green_code.models.conversion import adapted_weights, convert
 from green_code.models.delta import save_delta
 from green_code.models.tiny import TinySource
 from green_code_lab.agent import ppo, supervised
@@ -131,12 +131,14 @@ def test_the_frozen_recipe_keeps_the_base_model(
     assert "none: at full depth it is the base model" in capsys.readouterr().out
     (bundle.path / CALIBRATION).write_text("{}")
     refresh_manifest(bundle.path)
+    another = "5" * 64
     with monkeypatch.context() as patched:
-        patched.setattr(TinySource, "fingerprint", lambda _: "another checkpoint")
+        patched.setattr(TinySource, "fingerprint", lambda _: another)
+        patched.setattr(loading, "convert_apart", convert)  # another process has the real one
         assert adapt("carry", "--model", TINY, "--bundle", TINY, "--out", tmp_path / "bundles" / "carried") == 0
         carried = load_bundle(tmp_path / "bundles" / "carried")
         assert (carried.exits, carried.prefill_exit) == (bundle.exits, 1)
-        assert carried.manifest["base"]["sha256"] == "another checkpoint"
+        assert carried.manifest["base"]["sha256"] == another
         assert carried.manifest["training"]["carried_from"] == bundle.manifest["base"]
         assert carried.part(CALIBRATION) is None, "it was measured with the other checkpoint"
         assert load_runtime("carried").bundle == "carried"
