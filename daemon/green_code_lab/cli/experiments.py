@@ -17,7 +17,7 @@ from green_code_lab.experiments.experiment import Experiment, provenance, rounde
 
 _NAMES = (
     "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search", "fim",
-    "models",
+    "models", "defaults",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
@@ -26,7 +26,10 @@ _ARGUMENTS: dict[str, tuple[type, str]] = {
     "data": (Path, "files of rows, for experiments over rows (default: held-out projects of the corpus, else the demo's files)"),
     "work": (Path, "folder of the corpus and of interim results (default: %(default)s)"),
     "beside": (str, "further models, for the same rows"),
-    "models": (str, "of the catalog, or paths (default: the whole catalog)"),
+    "models": (str, "of the catalog, or paths (default: the whole catalog; for defaults, light and standard if they are here)"),
+    "spans": (int, "files per language (default: %(default)s)"),
+    "minutes": (float, "after which no further file is begun; another run goes on (default: %(default)s)"),
+    "jdk": (Path, "archives like the JDK's src.zip, for Java"),
     "limit": (int, "rows or files per language (default: %(default)s)"),
     "window-seconds": (float, "of a window of the meter (default: %(default)s)"),
     "repetitions": (int, "windows or rounds of each arm (default: %(default)s)"),
@@ -36,7 +39,7 @@ _ARGUMENTS: dict[str, tuple[type, str]] = {
     "seed": (int, "of all that is drawn (default: %(default)s)"),
     "out": (Path, "folder to write to (default: %(default)s)"),
 }  # fmt: skip
-_QUICK = {"limit": 2, "window-seconds": 0.5, "repetitions": 5, "updates": 8, "tokens": 4096, "trials": 2}
+_QUICK = {"limit": 2, "spans": 1, "minutes": 1.0, "window-seconds": 0.5, "repetitions": 5, "updates": 8, "tokens": 4096, "trials": 2}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -114,7 +114,9 @@ def complete_line(decoder: Backend, vocabulary: Vocabulary, prefix: str) -> str:
         position = len(cache) - 1
         cache.advance(position, layers, position)
         token = cache.top_tokens([position], layers)[0].token
-        if token in vocabulary.eos:
+        if token in vocabulary.eos or token >= len(
+            vocabulary
+        ):  # some checkpoints pad the head with rows that are no tokens
             break
         data += vocabulary.token_bytes[token]
         if b"\n" in data.lstrip(b" \t\n"):

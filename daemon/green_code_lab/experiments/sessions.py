@@ -80,7 +80,7 @@ def _serve(
 ) -> dict[tuple[str, str], Sums]:
     """Sums by arm and span. Replays that an earlier run made with the same bundle are read from WORK/sessions.jsonl."""
     path, done = args.work / "sessions.jsonl", dict[tuple[str, str], Sums]()
-    versions = {arm.name: _version(runtime, arm, args.seed) for arm in compared}
+    versions = {arm.name: version(runtime, arm, args.seed) for arm in compared}
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         row = json.loads(line)
         if row["version"] == versions.get(row["arm"]):
@@ -98,7 +98,7 @@ def _serve(
     return done
 
 
-def _version(runtime: Runtime, arm: Arm, seed: int) -> str:
+def version(runtime: Runtime, arm: Arm, seed: int) -> str:
     """Of all that a replay's result depends on, besides the code: weights, prices, exits, and what stops it."""
     bundle, stops = bundle_of(runtime.model), list[Any]()
     files = bundle.manifest["files"] if bundle is not None else {}

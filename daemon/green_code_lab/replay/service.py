@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -45,8 +46,15 @@ class Arm:
 
 def serve_span(runtime: Runtime, span: Span, arm: Arm, seed: int) -> Typed:
     """Type a span with a session of its own."""
+    return timed_span(runtime, span, arm, seed)[0]
+
+
+def timed_span(runtime: Runtime, span: Span, arm: Arm, seed: int) -> tuple[Typed, list[float]]:
+    """`serve_span`, and how many seconds its requests took here: first the one that brings the text before the span into the cache, then
+    those that no key overtook."""
     gate = _gate(runtime.model, arm, seed) if arm.gated else always
-    return type_span(span, _FromEngine(runtime, span, arm), gate, seed=seed)
+    engine = _FromEngine(runtime, span, arm)
+    return type_span(span, engine, gate, seed=seed), engine.waits
 
 
 def _gate(model: str, arm: Arm, seed: int) -> Gate:
@@ -77,6 +85,7 @@ class _FromEngine:
         self._runtime, self._span = runtime, span
         self._session = Session(runtime) if arm.resumes else _NotResuming(runtime)
         self._window = PromptWindow()
+        self.waits: list[float] = []
         self._params = completion_params(
             "", language=span.language, model=runtime.model, decoding=arm.decoding, policy=arm.policy, threshold=arm.threshold,
             stop=arm.stop, max_lines=arm.max_lines, single_line=arm.max_lines == 1, max_tokens=TOKENS_PER_LINE * arm.max_lines,
@@ -87,7 +96,10 @@ class _FromEngine:
         first: CompletionParams = {
             **self._params, "prefix": prompt.prefix, "suffix": prompt.suffix, "max_tokens": 1, "stop": 0.0
         }  # fmt: skip
-        return self._session.complete(first, lambda: None, math.inf)["energy_joules"]
+        begin = time.perf_counter()
+        joules = self._session.complete(first, lambda: None, math.inf)["energy_joules"]
+        self.waits.append(time.perf_counter() - begin)
+        return joules
 
     def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
         session, prices = self._session, self._runtime.costs.prices
@@ -97,8 +109,11 @@ class _FromEngine:
         def cancelled() -> str | None:
             return "cancelled" if prices.of(session.work - before) >= most else None
 
+        begin = time.perf_counter()
         result = session.complete(
             {**self._params, "prefix": prompt.prefix, "suffix": prompt.suffix, "place": place}, cancelled, math.inf
         )
         joules = result["energy_joules"]
+        if joules < most:
+            self.waits.append(time.perf_counter() - begin)
         return Answer(result["text"], joules, joules / DEFAULT_WATTS_PER_CORE, result["tokens"])

@@ -33,6 +33,7 @@ from green_code.models.bundle import (
     NGRAMS,
     STOP_AGENT,
     SVD_HEAD,
+    VALUE_HEADS,
     VOCABULARY,
     refresh_manifest,
     write_manifest,
@@ -41,11 +42,12 @@ from green_code.models.delta import save_delta
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
 from green_code.settings import STOPS
-from tests.decoding.networks import exit_classifier, stop_network
+from tests.decoding.networks import exit_classifier, stop_network, value_heads
 from tests.decoding.ngram_tables import columns
 
 NAME = "tiny-random"
 EXITS, PREFILL_EXIT = (2, 4), 3
+DEPTHS = (1, 2)  # of value heads
 _IDS = range(360)  # of 370
 _CONFIG = TinySource().config
 _NESTED = 100_000
@@ -73,12 +75,13 @@ def write_good_bundle(folder: Path) -> Path:
     save_adapters(folder / KV_PROJECTIONS, {n: adapter(both) for n in above}, PROJECTION_BITS)
     save_file({"directions": np.eye(width, dtype=np.float16)}, folder / SVD_HEAD)
     exit_classifier(width, EXITS).save(folder / AGENT)
-    stop_network(width, 2, len(NAMES)).save(folder / STOP_AGENT)
+    stop_network().save(folder / STOP_AGENT)
+    value_heads(width, DEPTHS, len(NAMES)).save(folder / VALUE_HEADS)
     tokenizer, bos, eos = TinySource().vocabulary(_IDS)
     digest = Vocabulary(tokenizer, bos, eos).digest
     save_file(columns({(5, 6): (7, 0.9)}, slots=64), folder / NGRAMS, {"vocabulary": digest})
     preset = {"threshold": 0.8, "saving": 0.3, "saved_joules": 0.5, "edit_similarity": 60.0}
-    stops = {name: {"stop": 0.4, "refusal": 0.1} for name in STOPS}
+    stops = {name: {"stop": 0.4, "refusal": {"1": 0.1, "2": 0.1}} for name in STOPS}
     _write(folder / CALIBRATION, {
         "presets": {"balanced": preset}, "curve": [{"threshold": 0.5, "agreement": 0.6}],
         "suggestions": {"presets": stops}, "reference": {"energy_source": "estimate"},
@@ -148,7 +151,8 @@ _FIELDS: Mapping[str, tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...]] = {
         (("suggestions",), _OBJECTS),
         (("suggestions", "presets"), _OBJECTS),
         (("suggestions", "presets", "sure", "stop"), (_ABSENT, *_SHARES)),
-        (("suggestions", "presets", "sure", "refusal"), _SHARES),
+        (("suggestions", "presets", "sure", "refusal"), _OBJECTS),
+        (("suggestions", "presets", "sure", "refusal", "1"), (*_NUMBERS, -0.01)),
         (("reference",), _OBJECTS),
     ),
     GATE: (
@@ -278,8 +282,9 @@ _TENSORS: Mapping[str, Mapping[str, tuple[Mapping[str, Callable[[np.ndarray], np
         "inner.weight": (_ANY, _MATRICES, _FLOATS), "exit_bias.weight": (_ANY, _MATRICES, _FLOATS), "action.bias": (_ANY, _FLOATS),
     },
     STOP_AGENT: {
-        "refusal.0.weight": (_ANY, _MATRICES, _FLOATS), "token.2.weight": (_ANY, _MATRICES, _FLOATS), "token.2.bias": (_ANY, _FLOATS),
+        "0.weight": (_ANY, _MATRICES, _FLOATS), "2.weight": (_ANY, _MATRICES, _FLOATS), "2.bias": (_ANY, _FLOATS),
     },
+    VALUE_HEADS: {"1.weight": (_ANY, _FLOATS), "2.bias": (_ANY, _FLOATS)},
     NGRAMS: {
         "checks": (_ANY,), "chances": (_ANY,),
         "tokens": (_ANY, {"beyond the vocabulary": lambda t: np.full_like(t, 65_535)}),
@@ -287,10 +292,11 @@ _TENSORS: Mapping[str, Mapping[str, tuple[Mapping[str, Callable[[np.ndarray], np
     VOCABULARY: {"ids": (_IDS_WRONG,)},
 }  # fmt: skip
 _HARMLESS = {
-    (AGENT, "inner.weight", "integers"), (AGENT, "exit_bias.weight", "integers"), (AGENT, "action.bias", "integers"),
-    (STOP_AGENT, "refusal.0.weight", "integers"), (STOP_AGENT, "token.2.weight", "integers"), (STOP_AGENT, "token.2.bias", "integers"),
-    (STOP_AGENT, "token.2.bias", "a number"),
-}  # fmt: skip
+    (file, name, "integers")
+    for file, names in ((AGENT, ("inner.weight", "exit_bias.weight", "action.bias")), (STOP_AGENT, ("0.weight", "2.weight", "2.bias")),
+                        (VALUE_HEADS, ("1.weight", "2.bias")))
+    for name in names
+} | {(STOP_AGENT, "2.bias", "a number"), (VALUE_HEADS, "2.bias", "a number")}  # fmt: skip
 """Whole numbers are weights, too, and one number is a vector of one."""
 
 
@@ -339,9 +345,9 @@ def _tensor_cases() -> Iterator[Case]:
     for file, key, values in (
         (AGENT, "exits", (None, "", "2", "2,5", "2,4,6", "x", "2,4,", "9" * 5000)),
         (AGENT, "width", (None, "", "x", "0", "-64", "128", "9" * 5000)),
-        (STOP_AGENT, "width", (None, "x", "0", "-1", "128", "1e3", "9" * 5000)),
-        (STOP_AGENT, "depth", (None, "x", "0", "-1", "6", "2000", "9" * 5000)),
-        (STOP_AGENT, "place_features", (None, "x", "-1", "7", "99999")),
+        (VALUE_HEADS, "width", (None, "x", "0", "-1", "128", "1e3", "9" * 5000)),
+        (VALUE_HEADS, "depths", (None, "", "x", "1", "2,1", "1,1,2", "1,6", "0,2", "1,2000", "9" * 5000)),
+        (VALUE_HEADS, "place_features", (None, "x", "-1", "7", "99999")),
         (NGRAMS, "vocabulary", (None, "", "x")),
         (DELTA, "bits", (None, "", "[]", "{}", "null", "x", "{" * _NESTED, '{"layers.1.mlp_in.weight": 2}', '{"layers.1.mlp_in.weight": 4}',
                          '{"layers.1.mlp_in.weight": true}', '{"layers.1.mlp_in.weight": 1e999}')),

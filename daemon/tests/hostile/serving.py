@@ -24,7 +24,7 @@ def complete(runtime: Runtime) -> None:
     """A completion in every mode; what it is does not matter."""
     for decoding in ("fast", "exact", "full"):
         params = completion_params("def f(x):\n    return ", decoding=decoding, max_tokens=6, stop="eager")
-        params["place"] = [0.0] * (runtime.stop_network.place_features if runtime.stop_network else 0)
+        params["place"] = [0.0] * (runtime.value_heads.place_features if runtime.value_heads else 0)
         assert isinstance(runtime.new_session().complete(params, lambda: None)["text"], str)
 
 

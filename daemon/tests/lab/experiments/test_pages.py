@@ -47,7 +47,7 @@ def test_a_page_is_what_the_writer_makes_of_its_data(name: str) -> None:
 
 def test_every_page_has_an_experiment_and_all_are_small() -> None:
     assert {page.stem for page in PAGES.glob("*.md")} == {*EXPERIMENTS, "training"}
-    assert sum(path.stat().st_size for path in PAGES.iterdir() if path.suffix in (".md", ".json")) <= 250_000
+    assert sum(path.stat().st_size for path in PAGES.iterdir() if path.suffix in (".md", ".json")) <= 300_000
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,327 @@
+"""Which model should be the default: what does each give and cost while typing, in each mode and with each stop?
+
+Some lines of each file are typed again in their place, as for *sessions*, and the engine's own sessions serve them. All models, modes and stops meet the
+same typing of the same lines. Joules are counted from the work done. Whether the next key overtakes a request is decided by its joules as
+well, as on one thread, so that neither threads nor other programs change what is accepted.
+
+Each file is replayed with one number of threads, and files take turns: figures of time at different numbers are from different files, but
+from the same ones in every row. A request counts there unless the next key overtook it. *Cold* is the request that brings the text before the
+lines into the empty cache.
+
+No corpus was made of the files' projects. Where a language has projects that were kept away from every choice, the files are of those.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from green_code.engine.loading import Runtime, load_measured
+from green_code.kernels import thread_pool
+from green_code.kernels.thread_pool import most_workers
+from green_code.models import store
+from green_code.models.rows import KNOWN_AS, ROWS
+from green_code.problems import Problem
+from green_code.settings import PROMPT_TOKENS, STOPS, default_settings
+from green_code_lab.benchmark.process import pin
+from green_code_lab.benchmark.starts import engine_start
+from green_code_lab.corpus.files import Report as Left
+from green_code_lab.corpus.files import SourceFile
+from green_code_lab.evaluation.held_out import held_out_files
+from green_code_lab.experiments.common import drafting_policy
+from green_code_lab.experiments.experiment import (
+    Args,
+    Experiment,
+    Found,
+    Report,
+    Table,
+    cell,
+    interval_figure,
+    ratio_figure,
+)
+from green_code_lab.experiments.plots import Bars, language_name
+from green_code_lab.experiments.sessions import Sums, key, sums, version
+from green_code_lab.replay.service import Arm, timed_span
+from green_code_lab.replay.spans import Document, Span, draw_spans, kept_away
+
+LINES = 10  # of a span
+NONE = "none"
+_THREADS = (1, 2, 4)
+_USUAL = default_settings().suggestions
+
+
+@dataclass(frozen=True)
+class Place:
+    """A span, and the number of threads with which it is replayed."""
+
+    span: Span
+    threads: int
+
+
+def arms(runtime: Runtime) -> dict[tuple[str, str], Arm]:
+    """By mode and stop: `exact` at every stop; the others without one and at the usual one; `fast` only where there is an agent."""
+    modes: dict[str, Sequence[str]] = {"full": (NONE, _USUAL), "exact": (NONE, *STOPS)}
+    if runtime.agent is not None:
+        modes["fast"] = (NONE, _USUAL)
+    policies = {"full": "full", "exact": drafting_policy(runtime), "fast": "agent"}
+    return {
+        (mode, stop): Arm(f"{mode}, {stop}", mode, policies[mode], stop=0.0 if stop == NONE else stop, gated=stop != NONE)  # type: ignore[arg-type]
+        for mode, stops in modes.items() for stop in stops
+    }  # fmt: skip
+
+
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    names: list[str] = args.models or [name for name in KNOWN_AS if store.state_of(ROWS[name]) == "downloaded"]
+    places = draw(held_out_files(args.work, args.jdk, Left()), args.spans, args.seed)
+    if not places:
+        raise Problem(
+            "bad_request", f"{args.work} has no file of held-out projects; give the corpus's folder with --work."
+        )
+    runtimes = {name: runtime if name == runtime.model else load_measured(name) for name in names}
+    memory = {name: engine_start(name, {}) for name in names}
+    done, whole = _serve(runtimes, places, args, report)
+    pin(None)
+    counts = Counter(language_name(place.span.language) for place in whole)
+    found: Found = {
+        "settings": {
+            "data": f"files of held-out projects: {', '.join(f'{n} of {name}' for name, n in sorted(counts.items()))}; drawn with seed {args.seed}",
+            "typing": f"{LINES} lines of each file, {sum(place.span.keys for place in whole):,} keys; prompts of at most {PROMPT_TOKENS} tokens",
+            "joules": f"what was computed times fitted costs (sources: {', '.join(sorted({r.energy_source for r in runtimes.values()}))}), no reading of a meter",
+            "weights": "; ".join(f"{Path(name).name} {r.weights[:12]}" for name, r in runtimes.items()),
+        },
+        "models": [], "arms": [], "languages": [],
+    }  # fmt: skip
+    for name in runtimes:
+        about = {"model": Path(name).name, "known_as": KNOWN_AS.get(name, "–")}
+        by_arm = done[name]
+        found["models"].append({**about, **_of_model(name, memory[name], by_arm, whole)})
+        for mode, stop in by_arm:
+            arm = {**about, "arm": f"{about['model']}, {mode}, {stop}", "mode": mode, "stop": stop}
+            found["arms"].append({**arm, **summary((mode, stop), by_arm, done[names[0]], whole, args.seed)})
+        served = list(zip(whole, by_arm["exact", _USUAL], strict=True))
+        for language in counts:
+            rows = [row["sums"] for place, row in served if language_name(place.span.language) == language]
+            found["languages"].append({**about, "language": language, **_figures(rows, args.seed)})
+    return {**found, "sides": sides(found)}
+
+
+def sides(found: Found) -> list[Found]:
+    """Light and standard side by side, as people choose between them; empty unless both were measured."""
+    models = {model["known_as"]: model for model in found["models"] if model["known_as"] in KNOWN_AS.values()}
+    if len(models) < len(KNOWN_AS):
+        return []
+    served = {arm["known_as"]: arm for arm in found["arms"] if (arm["mode"], arm["stop"]) == ("exact", _USUAL)}
+    threads = max(count for count in _THREADS if all(f"cold_{count}" in model for model in models.values()))
+    cold = f"cold_{threads}"
+    lines: dict[str, Callable[[str], str]] = {
+        "model": lambda name: ROWS[models[name]["model"]].title,
+        "licence": lambda name: models[name]["license"],
+        "download": lambda name: f"{cell(models[name]['download_mb'], '0')} MB",
+        "memory": lambda name: f"{cell(models[name]['resident_mb'], '0')} MB",
+        f"first prompt of a file, {threads} thread{'s' * (threads > 1)}": lambda name: (
+            cell(models[name][cold], "1") + " s"
+        ),
+        "joules per accepted character": lambda name: cell(served[name]["joules_per_character"], "2"),
+        "characters accepted": lambda name: cell(served[name]["accepted"], "%1"),
+        "suggestions right": lambda name: cell(served[name]["right"], "%0"),
+    }
+    return [{"line": line, **{name: of(name) for name in KNOWN_AS.values()}} for line, of in lines.items()]
+
+
+def draw(files: Iterable[SourceFile], per_language: int, seed: int) -> list[Place]:
+    """At most so many spans of each language, a file each; numbers of threads take turns, within a language too."""
+    own: dict[str, list[Document]] = {}
+    for file in sorted(files, key=lambda file: (file.language, file.name)):
+        own.setdefault(file.language, []).append(Document(file.project, file.language, partial(str, file.text)))
+    chosen = list[Document]()
+    for documents in own.values():
+        away = kept_away(document.project for document in documents)
+        chosen += [document for document in documents if document.project in away] or documents
+    counts = [count for count in _THREADS if count <= most_workers()]
+    turns, languages = Counter[str](), list(own)
+    places = []
+    for span in draw_spans(chosen, per_language, LINES, seed):
+        turn = turns[span.language] + languages.index(span.language)
+        places.append(Place(span, counts[turn % len(counts)]))
+        turns[span.language] += 1
+    return places
+
+
+Row = dict[str, Any]
+"""Of one replay: `sums` as in `sessions`, and `waits` in seconds, the cold one first."""
+
+
+def _serve(
+    runtimes: Mapping[str, Runtime], places: Sequence[Place], args: Args, report: Report
+) -> tuple[dict[str, dict[tuple[str, str], list[Row]]], list[Place]]:
+    """By model, and by mode and stop, the replays of the places that all have; and these places.
+
+    What an earlier run has measured is read from WORK/defaults.jsonl. No place is begun after `args.minutes`.
+    """
+    path, kept = args.work / "defaults.jsonl", dict[str, Row]()
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        row = json.loads(line)
+        kept[row["key"]] = row
+    todo = [
+        (model, runtime, arm, each, version(runtime, each, args.seed))
+        for model, runtime in runtimes.items() for arm, each in arms(runtime).items()
+    ]  # fmt: skip
+    done = {model: {arm: list[Row]() for arm in arms(runtime)} for model, runtime in runtimes.items()}
+    whole = list[Place]()
+    end = time.monotonic() + 60 * args.minutes
+    with path.open("a", encoding="utf-8") as file:
+        for number, place in enumerate(places, 1):
+            names = [f"{of} {place.threads} {key(place.span)}" for *_, of in todo]
+            if time.monotonic() > end and not all(name in kept for name in names):
+                continue
+            for name, (model, runtime, arm, each, _) in zip(names, todo, strict=True):
+                if name not in kept:
+                    kept[name] = {"key": name, **_replay(runtime, place, each, args.seed)}
+                    file.write(json.dumps(kept[name]) + "\n")
+                    file.flush()
+                done[model][arm].append(kept[name])
+            whole.append(place)
+            report(f"{number} of {len(places)} files: {place.span.language}, {place.threads} threads")
+    if not whole:
+        raise Problem("bad_request", f"no file was replayed in {args.minutes:g} minutes; give more --minutes.")
+    return done, whole
+
+
+def _replay(runtime: Runtime, place: Place, arm: Arm, seed: int) -> Row:
+    pin(place.threads)
+    usual = thread_pool.workers_for
+    with patch.object(thread_pool, "workers_for", lambda rows, most: min(place.threads, usual(rows, most))):
+        typed, waits = timed_span(runtime, place.span, arm, seed)
+    return {"sums": sums(typed), "waits": [round(wait, 5) for wait in waits]}
+
+
+def summary(
+    arm: tuple[str, str], by_arm: Mapping[tuple[str, str], Sequence[Row]], reference: Mapping[tuple[str, str], Sequence[Row]],
+    places: Sequence[Place], seed: int,
+) -> Found:  # fmt: skip
+    """An arm's figures with intervals over files.
+
+    Args:
+        by_arm: replays of the model. reference: of the first model, in the same order of places.
+    """
+    own = [row["sums"] for row in by_arm[arm]]
+    full, first = by_arm.get(("full", arm[1])), reference.get(arm)
+    found = _figures(own, seed)
+    if full is not None and _accepted(row["sums"] for row in full):
+        pairs = list(zip(own, [row["sums"] for row in full], strict=True))
+        found["kept"] = _more(pairs, seed)
+        if _accepted(own):
+            found["cheaper"] = interval_figure(
+                pairs, lambda drawn: _cost(b for _, b in drawn) / _cost(a for a, _ in drawn), seed
+            )
+    if first is not None and _accepted(row["sums"] for row in first):
+        found["more"] = _more(list(zip(own, [row["sums"] for row in first], strict=True)), seed)
+    for count, waits in _waits(by_arm[arm], places).items():
+        found[f"p50_{count}"], found[f"p95_{count}"] = (1e3 * float(each) for each in np.percentile(waits, (50, 95)))
+    return found
+
+
+def _figures(own: Sequence[Sums], seed: int) -> Found:
+    keys, shown = (sum(each[name] for each in own) for name in ("keys", "shown"))
+    return {
+        "joules_per_character": interval_figure(own, _cost, seed) if _accepted(own) else None,
+        "accepted": ratio_figure([(each["accepted"], each["keys"]) for each in own], seed),
+        "right": sum(each["right"] for each in own) / shown if shown else None,
+        "shown_per_100": 100 * shown / keys,
+    }
+
+
+def _accepted(own: Iterable[Sums]) -> int:
+    return sum(each["accepted"] for each in own)
+
+
+def _cost(own: Iterable[Sums]) -> float:
+    """Joules per accepted character; all joules where drawn files have none."""
+    rows = list(own)
+    return float(sum(each["joules"] for each in rows) / max(1, _accepted(rows)))
+
+
+def _more(pairs: Sequence[tuple[Sums, Sums]], seed: int) -> list[float]:
+    """How many times the accepted characters of the second ones."""
+    return interval_figure(
+        pairs, lambda drawn: _accepted(a for a, _ in drawn) / max(1, _accepted(b for _, b in drawn)), seed
+    )
+
+
+def _waits(rows: Sequence[Row], places: Sequence[Place]) -> dict[int, list[float]]:
+    """Seconds of requests by threads, but for the cold ones."""
+    found: dict[int, list[float]] = {}
+    for row, place in zip(rows, places, strict=True):
+        found.setdefault(place.threads, []).extend(row["waits"][1:])
+    return {count: waits for count, waits in found.items() if waits}
+
+
+def _of_model(
+    name: str, start: tuple[float, int], by_arm: Mapping[tuple[str, str], Sequence[Row]], places: Sequence[Place]
+) -> Found:
+    """Sizes, and the median of the cold requests, which all arms of a place have in common but `fast`."""
+    cold: dict[int, list[float]] = {}
+    for arm, rows in by_arm.items():
+        for row, place in zip(rows, places, strict=True) if arm[0] != "fast" else ():
+            cold.setdefault(place.threads, []).append(row["waits"][0])
+    known = ROWS.get(name)
+    return {
+        "download_mb": known.download_bytes / 1e6 if known is not None else None, "license": known.license if known is not None else "–",
+        "ready": start[0], "resident_mb": start[1] / 1e6, **{f"cold_{count}": float(np.median(waits)) for count, waits in cold.items()},
+    }  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "defaults", "Light and standard", __doc__, measure, {"models": [], "spans": 2, "minutes": 60.0, "jdk": []},
+    (
+        Table(
+            "sides", "Side by side", f"In `exact` at the stop *{_USUAL}*, which is the default.",
+            (("", "line", ""), ("*light*", "light", ""), ("*standard*", "standard", "")),
+        ),
+        Table(
+            "models", "The models",
+            "*Ready*: from no engine to one that holds the converted model; *resident*: its memory then. *Cold*: the median of requests whose prompt is not in the "
+            "cache, on 1, 2 and 4 threads, in seconds.",
+            (
+                ("model", "model", ""), ("known as", "known_as", ""), ("licence", "license", ""), ("download, MB", "download_mb", "0"), ("resident, MB", "resident_mb", "0"),
+                ("ready, s", "ready", "1"), ("cold, 1", "cold_1", "2"), ("cold, 2", "cold_2", "2"), ("cold, 4", "cold_4", "2"),
+            ),
+        ),
+        Table(
+            "arms", "Models, modes and stops",
+            "*J/char.*: joules per accepted character; *accepted*: share of the keys that suggestions spared; *right*: suggestions with which the file goes on exactly, to "
+            "their end. Against full depth of the same model with the same stop, *cheaper*: how many times fewer joules per accepted character, and *kept*: times what it "
+            "spared. *More*: times what the first model spared in the same mode and with the same stop.",
+            (
+                ("model", "model", ""), ("mode", "mode", ""), ("stop", "stop", ""), ("J/char.", "joules_per_character", "2"), ("accepted", "accepted", "%1"),
+                ("right", "right", "%0"), ("cheaper", "cheaper", "x2"), ("kept", "kept", "x2"), ("more", "more", "x2"),
+            ),
+        ),
+        Table(
+            "arms", "How long a request takes",
+            "Milliseconds of requests while typing on 1, 2 and 4 threads, as far as this machine has them: the median, and what 95 % of them do not exceed.",
+            (
+                ("model", "model", ""), ("mode", "mode", ""), ("stop", "stop", ""), ("p50, 1", "p50_1", "0"), ("p95, 1", "p95_1", "0"), ("p50, 2", "p50_2", "0"),
+                ("p95, 2", "p95_2", "0"), ("p50, 4", "p50_4", "0"), ("p95, 4", "p95_4", "0"),
+            ),
+        ),
+        Table(
+            "languages", "Languages",
+            f"In `exact` at the stop *{_USUAL}*, which is the default.",
+            (
+                ("language", "language", ""), ("J/char.", "joules_per_character", "2"), ("accepted", "accepted", "%1"), ("right", "right", "%0"),
+                ("shown per 100 keys", "shown_per_100", "1"),
+            ), ("model",),
+        ),
+    ),
+    Bars("Joules per accepted character", "arms", "model", "arm", (("joules_per_character", "joules"),), "joules per accepted character (estimate)"),
+)  # fmt: skip

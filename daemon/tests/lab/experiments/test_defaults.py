@@ -1,0 +1,109 @@
+"""Which files are typed with how many threads, what is kept between runs, and the figures; on a tiny model, end to end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from green_code.models.catalog import TINY
+from green_code.problems import Problem
+from green_code_lab.corpus.files import SourceFile
+from green_code_lab.experiments import defaults
+from green_code_lab.replay.service import timed_span
+from green_code_lab.replay.typist import Typed
+from tests.lab.experiments.conftest import Run
+
+TEXTS = {
+    "python": "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n",
+    "go": "func Area{n}(side int) int {{\n\treturn side * {n}\n}}\n\n",
+    "java": "class Area{n} {{\n    int total(int side) {{\n        return side * {n};\n    }}\n}}\n",
+}
+
+
+def files(*languages: str, project: str = "koa", count: int = 3) -> list[SourceFile]:
+    return [
+        SourceFile(project, "1", "MIT", f"{language}{i}", language, "".join(TEXTS[language].format(n=100 * i + j) for j in range(12)))
+        for language in languages for i in range(count)
+    ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "LINES", 2)
+    monkeypatch.setattr(defaults, "most_workers", lambda: 3)
+    monkeypatch.setattr(defaults, "pin", lambda _: None)
+    monkeypatch.setattr(defaults, "engine_start", lambda *_: (0.5, 10**8))
+    monkeypatch.setattr(defaults, "held_out_files", lambda *_: files("python", "go"))
+
+
+def test_languages_and_numbers_of_threads_take_turns() -> None:
+    places = defaults.draw(files("python", "go", "java"), 2, seed=0)
+    assert [(place.span.language, place.threads) for place in places] == [
+        ("go", 1), ("java", 2), ("python", 1), ("go", 2), ("java", 1), ("python", 2),
+    ]  # fmt: skip
+    assert places == defaults.draw(files("python", "go", "java"), 2, seed=0)
+    assert places[:3] != defaults.draw(files("python", "go", "java"), 2, seed=1)[:3]
+
+
+def test_projects_that_were_kept_away_from_choices_come_alone() -> None:
+    own = [*files("python", "java"), *files("python", project="networkx", count=1)]
+    found = [(place.span.project, place.span.language) for place in defaults.draw(own, 2, seed=0)]
+    assert found == [("koa", "java"), ("networkx", "python"), ("koa", "java")]
+
+
+def test_a_model_in_each_mode_and_a_run_that_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replays: list[tuple[str, str]] = []
+
+    def lucky(runtime: Any, span: Any, arm: Any, seed: int) -> tuple[Typed, list[float]]:
+        """One suggestion is accepted, which a model with random weights hardly achieves."""
+        replays.append((arm.name, span.language))
+        typed, waits = timed_span(runtime, span, arm, seed)
+        assert len(waits) == 1 + typed.requests - typed.cancelled and all(wait > 0 for wait in waits)
+        return replace(typed, accepted=typed.accepted + 1, shown=typed.shown + 1, right=typed.right + 1), waits
+
+    monkeypatch.setattr(defaults, "timed_span", lucky)
+    words = ("--models", TINY, "--work", tmp_path)
+    first = run("defaults", tmp_path, *words, "--spans", 1)
+    assert [(arm["mode"], arm["stop"]) for arm in first["arms"]] == [
+        ("full", "none"), ("full", "balanced"), ("exact", "none"), ("exact", "eager"), ("exact", "balanced"), ("exact", "sure"),
+        ("fast", "none"), ("fast", "balanced"),
+    ]  # fmt: skip
+    assert len(replays) == len(set(replays)) == 2 * 8
+    full, exact = (
+        next(arm for arm in first["arms"] if (arm["mode"], arm["stop"]) == (mode, "none")) for mode in ("full", "exact")
+    )
+    assert full["cheaper"] == full["kept"] == full["more"] == [1, 1, 1] and full["kept"] == exact["kept"], (
+        "exact shows the same text"
+    )
+    assert {"p50_1", "p95_1", "p50_2", "p95_2"} <= set(full) and full["p50_1"] <= full["p95_1"]
+    (model,) = first["models"]
+    assert model["resident_mb"] == 100 and model["cold_1"] > 0 and model["cold_2"] > 0
+    assert [row["language"] for row in first["languages"]] == ["go", "Python"]
+
+    replays.clear()
+    second = run("defaults", tmp_path, *words, "--spans", 2)
+    assert len(replays) == 2 * 8 and "2 of Python, 2 of go" in second["settings"]["data"], "only the new files"
+    replays.clear()
+    assert run("defaults", tmp_path, *words, "--spans", 2)["arms"] == second["arms"] and not replays
+    third = run("defaults", tmp_path, *words, "--spans", 3, "--minutes", 1e-9)
+    assert third["arms"] == second["arms"] and not replays, "no time is left for further files"
+
+
+def test_what_cannot_be_measured_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Problem, match="give more --minutes"):
+        run("defaults", tmp_path, "--models", TINY, "--work", tmp_path, "--minutes", 1e-9)
+    monkeypatch.setattr(defaults, "held_out_files", lambda *_: [])
+    with pytest.raises(Problem, match="give the corpus's folder with --work"):
+        run("defaults", tmp_path, "--models", TINY, "--work", tmp_path)
+
+
+def test_light_and_standard_side_by_side_are_the_readme_s_table() -> None:
+    page = Path(__file__).parents[4]
+    found = json.loads((page / "docs" / "experiments" / "defaults.json").read_text("utf-8"))
+    (table,) = (table for table in defaults.EXPERIMENT.tables if table.records == "sides")
+    assert found["sides"] == defaults.sides(found) and len(found["sides"]) == 8
+    assert table.markdown(found).split("\n\n")[-1] in (page / "README.md").read_text("utf-8")
