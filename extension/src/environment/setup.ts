@@ -46,6 +46,8 @@ interface Attempt {
   readonly title: string;
   /** The environment that is not offered again if the user cancels. Otherwise the next start tries again: this one may be offline. */
   readonly offered?: string;
+  /** Another version was set up, and its model stays. */
+  readonly updates?: boolean;
   /** The `pythonPath` that the user agreed to clear; empty if there was none. */
   readonly cleared?: string;
 }
@@ -67,7 +69,7 @@ export class SetUp {
     private readonly channels: Channels,
     private readonly store: Store,
     private readonly front: Front,
-    /** The question for a first model, behind a first environment. */
+    /** The question for a first model, where there is none. */
     private readonly chooseModel: () => Promise<void>,
   ) {}
 
@@ -89,7 +91,7 @@ export class SetUp {
       return;
     }
     if (await hasOtherVersion(storage, environment)) {
-      await this.begin(() => this.install({ title: t('setUp.updating'), offered: environment }));
+      await this.begin(() => this.install({ title: t('setUp.updating'), offered: environment, updates: true }));
       return;
     }
     await this.recordOffer(environment);
@@ -146,7 +148,7 @@ export class SetUp {
     this.attempts += 1;
     this.store.update({ phase: 'settingUp', status: null, detail: '' });
     const problem = await this.installWithProgress(attempt);
-    if (problem === null && offered === undefined) {
+    if (problem === null && attempt.updates !== true) {
       await this.chooseModel();
     }
     this.store.update({ phase: 'starting' }); // from here on, the supervisor sets the phase

@@ -85,6 +85,17 @@ describe('Set Up', () => {
     expect(shown.mock.calls[0]?.[0]).toContain('no space');
   });
 
+  it('goes on where its window was killed, and asks for the model then', async () => {
+    fs.mkdirSync(path.join(storage, `venv-1-bb.partial-${2 ** 30}`)); // no process has this id
+    const questions = vi.spyOn(window, 'showInformationMessage');
+    installed.mockResolvedValue();
+    const { setUp, chooseModel } = make();
+    await setUp.offer('venv-1-bb');
+    expect(installed).toHaveBeenCalledTimes(1);
+    expect(chooseModel).toHaveBeenCalledTimes(1);
+    expect(questions).not.toHaveBeenCalled();
+  });
+
   it('updates without consent where another version was set up, until it succeeds or is cancelled', async () => {
     fs.mkdirSync(path.join(storage, 'venv-0-aa'));
     fs.mkdirSync(path.join(storage, 'venv-1-bb.partial-1')); // an attempt, not an environment
