@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
-from pygls.exceptions import JsonRpcException
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
@@ -274,15 +274,15 @@ def make_server() -> FrontServer:
         server.is_initialized = True
 
     def take_acceptance(values: Any) -> None:
-        try:
-            found = checked(messages.AcceptedParams, values if isinstance(values, dict) else {}, messages.LSP_ACCEPTED)
-        except Problem as problem:
-            log.warning("%s", problem)
-            return
+        found = checked(messages.AcceptedParams, values if isinstance(values, dict) else {}, messages.LSP_ACCEPTED)
         server.front.accepted(found["id"], found.get("characters"))
 
-    def accepted_by_command(*arguments: object) -> None:
-        take_acceptance(dict(zip(("id", "characters"), arguments, strict=False)))
+    # `Any`: pygls would pass the server to a first parameter of a type that it has.
+    def accepted_by_command(*arguments: Any) -> None:
+        try:
+            take_acceptance(dict(zip(("id", "characters"), arguments, strict=False)))
+        except Problem as problem:
+            raise JsonRpcInvalidParams(str(problem)) from problem
 
     @server.feature(types.INITIALIZED)
     def initialized(params: types.InitializedParams) -> None:
@@ -324,7 +324,10 @@ def make_server() -> FrontServer:
 
     @server.feature(messages.LSP_ACCEPTED)
     def accepted(params: Any) -> None:
-        take_acceptance(plain(params))
+        try:
+            take_acceptance(plain(params))
+        except Problem as problem:
+            log.warning("%s", problem)
 
     @server.feature(messages.LSP_DISMISSED)
     def dismissed(params: Any) -> None:

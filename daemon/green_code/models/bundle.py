@@ -7,6 +7,7 @@ file; `PARTS` are the files that it may list. If a check fails, the bundle is re
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import shutil
@@ -142,8 +143,13 @@ def bundle_of(model: str) -> Bundle | None:
         Problem: see `load_bundle`; a folder with parts of a bundle and no manifest is a damaged one, too.
     """
     folder = bundles_dir() / Path(model).name
-    _restore(folder)
-    return load_bundle(folder) if any((folder / name).exists() for name in (MANIFEST, *PARTS)) else None
+    try:
+        _restore(folder)
+        return load_bundle(folder) if any((folder / name).exists() for name in (MANIFEST, *PARTS)) else None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no folder can have such a name
+            return None
+        raise
 
 
 def load_bundle(path: Path) -> Bundle:

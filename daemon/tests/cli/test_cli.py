@@ -8,8 +8,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,8 +106,13 @@ def test_a_file_is_completed_through_the_engine(work: Path, run: Run) -> None:
     assert "Loading fake" in err
     status, out, err = run("complete", "a.py:2:6", "--model", "fake")
     assert (status, out) == (0, " + 1\n") and "2 tokens" in err and "50% saved" in err
-    status, out, _ = run("energy", "--json")
-    report = json.loads(out)
+    report: dict[str, Any] = {}
+    for _ in range(100):  # a row is written shortly after its answer
+        status, out, _ = run("energy", "--json")
+        report = json.loads(out)
+        if report["all"]["completions"] == 2:
+            break
+        time.sleep(0.05)
     assert status == 0 and report["all"]["completions"] == 2
     assert report["by_language"][0]["language"] == "python"
     table = run("energy")[1]

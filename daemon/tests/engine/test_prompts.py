@@ -96,7 +96,7 @@ def test_a_prompt_keeps_its_limit(suffix: str, limit: int) -> None:
 
 def test_a_long_path_or_snippet_takes_no_more_than_its_share() -> None:
     long = {"path": "d.py", "text": "x" * 1_000_000}
-    prompt = read("x = 1\ny = ", "\nz = 3", max_prompt_tokens=200, path="a/" * 100_000, snippets=[*SNIPPETS, long])
+    prompt = read("x = 1\ny = ", "\nz = 3", max_prompt_tokens=200, path="a/" * 30_000, snippets=[*SNIPPETS, long])
     assert len(prompt.tokens) <= 204
     seen = spelled(read("x = 1\ny = ", "\nz = 3", max_prompt_tokens=400, snippets=[*SNIPPETS, long]).tokens)
     assert "c.py" in seen and "d.py" not in seen

@@ -120,6 +120,9 @@ def test_the_library_for_macos_exports_what_python_calls(tmp_path: Path) -> None
     assert names == {"green_levels"}
 
 
+_OF_THE_LINKER = {"__dso_handle", "_mh_dylib_header"}
+
+
 def mach_o_exports(data: bytes) -> tuple[set[str], int]:
     """Names of external symbols that are defined, without the leading underscore, and the type of the file (mach-o/loader.h)."""
     magic, processor, _, kind, commands = struct.unpack_from("<5I", data)
@@ -131,8 +134,9 @@ def mach_o_exports(data: bytes) -> tuple[set[str], int]:
             symbols, count, strings, _ = struct.unpack_from("<4I", data, at + 8)
             entries = [struct.unpack_from("<IBBHQ", data, symbols + 16 * i) for i in range(count)]
             defined = [name for name, what, *_ in entries if what & 0x01 and what & 0x0E]  # N_EXT, N_TYPE is not N_UNDF
-            return {
+            names = {
                 data[strings + name : data.index(0, strings + name)].decode().removeprefix("_") for name in defined
-            }, kind
+            }
+            return names - _OF_THE_LINKER, kind
         at += size
     raise AssertionError("no table of symbols")
