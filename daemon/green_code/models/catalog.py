@@ -131,6 +131,9 @@ def _at(name: str) -> tuple[Path, bool, bool]:
         return path, False, False
 
 
+_NAME_CHARACTERS = 255  # of a file: bytes on most file systems
+
+
 def base_of_bundle(name: str) -> str | None:
     """The base model of the bundle `name`; None if there is no such bundle.
 
@@ -138,7 +141,7 @@ def base_of_bundle(name: str) -> str | None:
         Problem: its manifest is damaged.
     """
     folder = bundles_dir() / name
-    if Path(name).name != name or not (folder / MANIFEST).exists():
+    if Path(name).name != name or len(name) > _NAME_CHARACTERS or not (folder / MANIFEST).exists():
         return None
     with refusing(
         lambda what: Problem("bundle_invalid", f"bundle {name}: {MANIFEST} is damaged ({what}); fetch it again.")
