@@ -7,7 +7,6 @@ file; `PARTS` are the files that it may list. If a check fails, the bundle is re
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import shutil
@@ -55,6 +54,7 @@ SCHEMA = 2  # version of the manifest and the file names
     "gate.json",  # for the front, `lsp/gate.py`
 )
 PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, VALUE_HEADS, CALIBRATION, NGRAMS, GATE)
+_NAME_BYTES = 240  # a folder beside the bundle's has a longer name, and file systems allow 255
 Part = TypeVar("Part")
 _CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # files from which the cached weights are converted
 
@@ -136,20 +136,21 @@ class Bundle:
         return Problem("bundle_invalid", f"bundle {self.name}: {what}; {fix}.")
 
 
+def place_of(name: str) -> Path | None:
+    """The folder that a bundle of this name has or would have; None where no folder can have the name."""
+    return bundles_dir() / name if len(name.encode("utf-8", "surrogatepass")) <= _NAME_BYTES else None
+
+
 def bundle_of(model: str) -> Bundle | None:
     """The bundle of a model (a name or a folder); None if it has none.
 
     Raises:
         Problem: see `load_bundle`; a folder with parts of a bundle and no manifest is a damaged one, too.
     """
-    folder = bundles_dir() / Path(model).name
-    try:
-        _restore(folder)
-        return load_bundle(folder) if any((folder / name).exists() for name in (MANIFEST, *PARTS)) else None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # no folder can have such a name
-            return None
-        raise
+    if (folder := place_of(Path(model).name)) is None:
+        return None
+    _restore(folder)
+    return load_bundle(folder) if any((folder / name).exists() for name in (MANIFEST, *PARTS)) else None
 
 
 def load_bundle(path: Path) -> Bundle:

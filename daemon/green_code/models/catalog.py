@@ -13,7 +13,7 @@ from pathlib import Path
 
 from green_code.folders import bundles_dir
 from green_code.models import store
-from green_code.models.bundle import MANIFEST, read_manifest
+from green_code.models.bundle import MANIFEST, place_of, read_manifest
 from green_code.models.hugging_face import FolderSource
 from green_code.models.rows import DEFAULT, ROWS, TINY, Row
 from green_code.models.sources import Source
@@ -131,17 +131,14 @@ def _at(name: str) -> tuple[Path, bool, bool]:
         return path, False, False
 
 
-_NAME_CHARACTERS = 255  # of a file: bytes on most file systems
-
-
 def base_of_bundle(name: str) -> str | None:
     """The base model of the bundle `name`; None if there is no such bundle.
 
     Raises:
         Problem: its manifest is damaged.
     """
-    folder = bundles_dir() / name
-    if Path(name).name != name or len(name) > _NAME_CHARACTERS or not (folder / MANIFEST).exists():
+    folder = place_of(name)
+    if Path(name).name != name or folder is None or not (folder / MANIFEST).exists():
         return None
     with refusing(
         lambda what: Problem("bundle_invalid", f"bundle {name}: {MANIFEST} is damaged ({what}); fetch it again.")

@@ -17,13 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.adapters import LinearAdapter
-from green_code_lab.heads.lenses import minimise
+from green_code_lab.heads.lenses import fit_to_last
 from green_code_lab.heads.states import unit
 
-_BATCH = 512
 _PASSES = 4  # over all positions
 _RATE = 5e-4
-_WARM_UP_STEPS = 50
 
 
 class ExitHead(nn.Module):
@@ -58,19 +56,6 @@ def train_exit_head(
 ) -> ExitHead:
     """Arguments as those of `train_lens`; `lens`: the exit's, where it begins."""
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    head, rows = ExitHead(lens, units, eps).to(device), rows.float().to(device)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=_RATE, weight_decay=0.01)
-    steps = max(1, _PASSES * len(states) // _BATCH)
-    rates = [_RATE * min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 - step / steps) for step in range(steps)]
-
-    def loss_of(_: int) -> Tensor:
-        chosen = torch.randint(len(states), (_BATCH,), generator=generator).sort().values.numpy()
-        x, final = (torch.from_numpy(part[chosen].astype(np.float32)).to(device) for part in (states, last))
-        with torch.no_grad():
-            target = (final @ rows.T).softmax(-1)
-        read: Tensor = head(x)
-        return -(target * (read @ rows.T).log_softmax(-1)).sum(-1).mean()
-
-    minimise(optimiser, rates, loss_of, 5, report)
+    head = ExitHead(lens, units, eps).to(device)
+    fit_to_last(head.parameters(), head, states, last, rows, _PASSES, _RATE, seed, device, report)
     return head.eval()

@@ -6,7 +6,7 @@ frozen, so states are recorded once, and a lens takes minutes on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -60,25 +60,47 @@ def train_lens(
         states, last: (N, C) of one exit and of the last layer, over their root mean square. rows: (K, C), the head's rows of frequent
             tokens, the final norm's gain in their columns. eps: the norm's.
     """
-    generator = torch.Generator().manual_seed(seed)
-    rows = rows.float().to(device)
     gain = _gain(states)
     scale = gain.to(device)
     matrix = least_squares(states, last, gain).to(device).requires_grad_(True)
-    optimiser = torch.optim.AdamW([matrix], lr=_RATE, weight_decay=0.01)
-    steps = max(1, _PASSES * len(states) // _BATCH)
-    rates = [_RATE * min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 - step / steps) for step in range(steps)]
+
+    def through(x: Tensor) -> Tensor:
+        return unit(x + (x * scale) @ matrix.T, eps)
+
+    fit_to_last([matrix], through, states, last, rows, _PASSES, _RATE, seed, device, report)
+    return LinearAdapter(matrix.detach().cpu().numpy(), gain.numpy())
+
+
+def fit_to_last(
+    parameters: Iterable[Tensor],
+    through: Callable[[Tensor], Tensor],
+    states: np.ndarray,
+    last: np.ndarray,
+    rows: Tensor,
+    passes: int,
+    rate: float,
+    seed: int,
+    device: torch.device,
+    report: Callable[[str], None],
+) -> None:
+    """AdamW over so many passes, on the cross-entropy of the head's distribution behind `through` against that of the last layer.
+
+    Args:
+        through: (B, C) of an exit to (B, C) as the head reads them. states, last, rows: see `train_lens`.
+    """
+    generator, rows = torch.Generator().manual_seed(seed), rows.float().to(device)
+    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
+    steps = max(1, passes * len(states) // _BATCH)
+    rates = [rate * min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 - step / steps) for step in range(steps)]
 
     def loss_of(_: int) -> Tensor:
         chosen = torch.randint(len(states), (_BATCH,), generator=generator).sort().values.numpy()
         x, final = (torch.from_numpy(part[chosen].astype(np.float32)).to(device) for part in (states, last))
         with torch.no_grad():
             target = (final @ rows.T).softmax(-1)
-        logits = unit(x + (x * scale) @ matrix.T, eps) @ rows.T
-        return -(target * logits.log_softmax(-1)).sum(-1).mean()
+        return -(target * (through(x) @ rows.T).log_softmax(-1)).sum(-1).mean()
 
     minimise(optimiser, rates, loss_of, 5, report)
-    return LinearAdapter(matrix.detach().cpu().numpy(), gain.numpy())
 
 
 def least_squares(states: np.ndarray, last: np.ndarray, gain: Tensor) -> Tensor:
