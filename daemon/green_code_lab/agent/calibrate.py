@@ -3,7 +3,8 @@
 A few lines of each held-out file are completed cold through the sessions that serve editors, at each threshold and at full
 depth; the experiment `sessions` has the saving of typing with a warm cache. A preset is the threshold that saves most among
 those whose edit similarity is, with 95 % confidence, at most 1, 2 or 5 % below full depth's (relative, both languages
-together; `risk.py`), or else threshold 1, where only drafts save. A file's mean is tested, as its lines are not independent.
+together; `risk.py`), or else threshold 1, where only drafts save. A file's mean is tested, as its lines are not independent. A threshold
+that loses beyond chance on lines unlike the corpus (`evaluation/watch.py`) is no preset.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Any
 
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
+from green_code.link.messages import Decoding
 from green_code_lab.agent.risk import LEVEL, certified, p_value
 from green_code_lab.corpus import Corpus
 from green_code_lab.evaluation.datasets import line_rows
 from green_code_lab.evaluation.held_out import held_out_documents
 from green_code_lab.evaluation.parallel import Complete
 from green_code_lab.evaluation.run import evaluate, summarise
+from green_code_lab.evaluation.watch import Change, unlike_rows
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 FULL_DEPTH = 1.0  # no probability is greater
@@ -45,32 +48,29 @@ def calibrate(
     drawn = [line_rows(iter(documents), files_per_language, seed + line) for line in range(lines)]
     # Each line's rows are in the files' order.
     rows = [replace(row, id=f"{row.id}-{line}") for line, of_line in enumerate(drawn) for row in of_line]
-    full = evaluate(
-        runtime,
-        rows,
-        completion_params("", model=runtime.model, decoding="full", threshold=1.0),
-        report,
-        complete=complete,
-    )
+    unlike = unlike_rows()
+
+    def completed(decoding: Decoding, threshold: float) -> tuple[Results, Results]:
+        params = completion_params("", model=runtime.model, decoding=decoding, threshold=threshold)
+        done = evaluate(runtime, [*rows, *unlike], params, report, complete=complete)
+        return done[: len(rows)], done[len(rows) :]
+
+    full, full_unlike = completed("full", FULL_DEPTH)
     curve = []
     for threshold in (*THRESHOLDS, FULL_DEPTH):
-        done = evaluate(
-            runtime,
-            rows,
-            completion_params("", model=runtime.model, decoding="fast", threshold=threshold),
-            report,
-            complete=complete,
-        )
+        done, done_unlike = completed("fast", threshold)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
         if threshold < FULL_DEPTH:
             scores = file_means(full, done, len(drawn[0]), seed)
             point["p_values"] = {name: p_value(*scores, loss) for name, loss in PRESETS.items()}
+        change = Change.between(*([row["edit_similarity"] for row in each] for each in (full_unlike, done_unlike)))
+        point["unlike"] = {**change.record, "loses": change.loses}
         for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])
         curve.append(point)
         report(
-            f"T={threshold}: depth {point['mean_depth']:.1f}, saving {point['saving']:.1%}, edit similarity {point['edit_similarity']:.1f}"
+            f"T={threshold}: depth {point['mean_depth']:.1f}, saving {point['saving']:.1%}, edit similarity {point['edit_similarity']:.1f}; unlike the corpus {change.after:.1f} (full depth {change.before:.1f}, difference {change.interval[0]:+.1f} to {change.interval[1]:+.1f})"
         )
     reference = {"full": _point(full, full), "rows": len(rows), "files": len(drawn[0]), "seed": seed}
     reference["energy_source"] = runtime.energy_source
@@ -102,12 +102,13 @@ def _point(done: Results, full: Results) -> dict[str, float]:
 
 
 def choose_presets(curve: Results) -> dict[str, dict[str, float]]:
-    """The certified point that saves most for each preset. `curve`: by ascending threshold; full depth's, the last, always is."""
+    """The certified point that saves most for each preset, of those that lose nothing on lines unlike the corpus. `curve`: by ascending threshold; full depth's, the last, always is."""
     presets = {}
     *lossy, full = curve
     safest_first = list(reversed(lossy))
     for name, loss in PRESETS.items():
         within = safest_first[: certified([point["p_values"][name] for point in safest_first])]
+        within = [point for point in within if not point["unlike"]["loses"]]
         point = max([full, *within], key=lambda p: float(p["saving"]))
         presets[name] = {
             **{key: point[key] for key in ("threshold", "saving", "edit_similarity")},

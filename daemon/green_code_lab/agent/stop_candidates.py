@@ -19,11 +19,13 @@ from green_code_lab.agent import stop_ppo, stops, values
 from green_code_lab.agent.baselines import sigmoid
 from green_code_lab.agent.networks import StopModule
 from green_code_lab.evaluation.metrics import bootstrap_interval
+from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.replay.compare import Policy, Replays, replay, setting, tune
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.objective import PRESETS, Prices, figures
 from green_code_lab.replay.policies import least_probability, mean_probability, running_product, shown_by
 from green_code_lab.replay.service import Arm, serve_span
+from green_code_lab.replay.spans import Span
 from green_code_lab.replay.typist import Typed
 
 RULE, SUPERVISED, PPO = "running product", "agent, supervised", "agent, PPO"
@@ -272,7 +274,11 @@ def records_of(by_preset: dict[str, Found], ships: dict[str, str]) -> list[dict[
 
 
 def asking_always(runtime: Runtime, replayer: Replayer) -> dict[str, float]:
-    """The calibration's "always": `exact` without a stop, served by the engine on the same spans."""
-    arm = Arm("", "exact", "agent" if runtime.agent is not None else "full")
-    served = [serve_span(runtime, span, arm, 0) for span in replayer.records.spans]
-    return {name: round(value, 5) for name, value in figures(served).items()}
+    """The calibration's "always": `exact` without a stop, served by the engine on the same spans, a process a core."""
+    spans = replayer.records.spans
+    with processes(runtime, min(jobs_for(runtime), len(spans)), _always) as serve:
+        return {name: round(value, 5) for name, value in figures(list(serve(spans))).items()}
+
+
+def _always(runtime: Runtime, span: Span) -> Typed:
+    return serve_span(runtime, span, Arm("", "exact", "agent" if runtime.agent is not None else "full"), 0)

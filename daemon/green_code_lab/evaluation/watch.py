@@ -37,10 +37,20 @@ class Change:
     after: float
     interval: tuple[float, float]
 
+    @classmethod
+    def between(cls, before: Sequence[float], after: Sequence[float]) -> Change:
+        """Of edit similarities of the same rows."""
+        differences = [b - a for a, b in zip(before, after, strict=True)]
+        return cls(len(differences), mean(before), mean(after), bootstrap_interval(differences))
+
     @property
     def loses(self) -> bool:
         """More than chance explains."""
         return self.interval[1] < 0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {**vars(self), "interval": list(self.interval)}
 
 
 def texts() -> list[tuple[str, str]]:
@@ -90,7 +100,7 @@ def watch(
             "bad_request",
             f"full depth completes {' and '.join(f'lines of the kind {kind!r}' for kind in lost)} worse than before, beyond chance: this training is not shipped. Keep the layers frozen (--recipe frozen), or train on more and other code with a lower --rate.",
         )
-    return {kind: {**vars(change), "interval": list(change.interval)} for kind, change in changes.items()}
+    return {kind: change.record for kind, change in changes.items()}
 
 
 def compare(before: Backend, after: Backend, vocabulary: Vocabulary, rows: Sequence[Row]) -> Change:
@@ -100,8 +110,7 @@ def compare(before: Backend, after: Backend, vocabulary: Vocabulary, rows: Seque
         [edit_similarity(complete_line(decoder, vocabulary, above + "\n"), line) for above, line in lines]
         for decoder in (before, after)
     ]
-    differences = [b - a for a, b in zip(*scores, strict=True)]
-    return Change(len(rows), mean(scores[0]), mean(scores[1]), bootstrap_interval(differences))
+    return Change.between(*scores)
 
 
 def complete_line(decoder: Backend, vocabulary: Vocabulary, prefix: str) -> str:

@@ -57,7 +57,7 @@ def choose_rows(runtime: Runtime, args: Args) -> tuple[list[Row], dict[str, Any]
         rows, source = line_rows(iter(texts), len(texts), args.seed), f"lines of {source}, cut at random places"  # fmt: skip
     if not rows:
         raise Problem("bad_request", f"There are no {source}; give files that hold rows with --data.")
-    for language in sorted({row.language for row in rows}, reverse=True):  # Python before Java
+    for language in sorted({row.language for row in rows}):
         own = [row for row in rows if row.language == language]
         drawn += generator.sample(own, min(args.limit, len(own)))
     completion = f"at most {TOKENS_PER_LINE} tokens, after at most {PROMPT_TOKENS} tokens of prompt"
@@ -76,10 +76,10 @@ def choose_files(
     """
     (texts, source), generator = _documents(runtime, args), random.Random(args.seed)
     generator.shuffle(texts)
-    places: dict[str, list[Place]] = {"python": [], "java": []}
-    for language, own in places.items():
-        found = [place_in(language, text, generator) for each, text in texts if each == language]
-        own += [place for place in found if place is not None][: args.limit]
+    places: dict[str, list[Place]] = {language: [] for language in sorted({language for language, _ in texts})}
+    for language, text in texts:
+        if len(places[language]) < args.limit and (place := place_in(language, text, generator)) is not None:
+            places[language].append(place)
     if not any(places.values()):
         raise Problem("bad_request", f"No file is long enough among {source}.")
     languages = [language for language, own in places.items() for _ in own]

@@ -51,7 +51,7 @@ def arms(results: Results, layers: int) -> list[Found]:
         for (model, layer), done in results.items()
         for summary in summaries(done, results[model, layers], results[UNTOUCHED, layer])
     ]
-    return sorted(found, key=lambda arm: (arm["model"] == ADAPTED, arm["language"] == "java"))
+    return sorted(found, key=lambda arm: (arm["model"] == ADAPTED, arm["language"]))
 
 
 def examples(results: Results, rows: Sequence[Row]) -> list[Found]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,15 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from green_code.languages import TABLE
+
 _STYLE: Any = {
     "svg.hashsalt": "green-code", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0, "axes.grid": True,
     "grid.alpha": 0.3,
 }  # fmt: skip
 _COLOURS = ("#777777", "#2b8a3e", "#1864ab", "#e8590c", "#862e9c", "#c2255c", "#000000")
+_COLUMNS = 4
+_NAMES = {"c": "C", "cpp": "C++", "csharp": "C#", "javascript": "JavaScript", "php": "PHP", "typescript": "TypeScript"}
 _MARKERS = "osDv^PXh"
 _NO_METADATA: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
@@ -88,11 +93,15 @@ def draw(plot: Curves | Bars, found: dict[str, Any], path: Path) -> None:
     for record in found[plot.records]:
         panels.setdefault(record[plot.each] if plot.each else "", []).append(record)
     bars = max(map(len, panels.values())) if isinstance(plot, Bars) else 0
-    size = max(6.4, 4.2 * len(panels)), 1.2 + 0.3 * bars if bars else 3.4
+    columns = min(_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    size = max(6.4, 4.2 * columns), rows * (1.2 + 0.3 * bars if bars else 3.4)
     with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "x" if bars else "both"}):
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axis, (name, records) in zip(axes, panels.items(), strict=True):
+        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        for axis, (name, records) in zip(axes[: len(panels)], panels.items(), strict=True):
             axis.set_title(language_name(name))
             plot.draw_panel(axis, records)
             axis.label_outer()
@@ -121,5 +130,7 @@ def _small(svg: str) -> str:
     return re.sub(r'(?<= d=")[^"]*', lambda path: " ".join(path[0].split()), svg)
 
 
-def language_name(language: str) -> str:
-    return {"python": "Python", "java": "Java"}.get(language, language)
+def language_name(name: str) -> str:
+    """A language's name for people, of VS Code's identifier; other names as they are."""
+    known = any(name in language.ids for language in TABLE)
+    return _NAMES.get(name, name.capitalize() if known else name)

@@ -11,6 +11,7 @@ import pytest
 from green_code.link.messages import CompletionParams
 from green_code_lab.agent import calibrate as calibrating
 from green_code_lab.agent.calibrate import FULL_DEPTH, LINES, THRESHOLDS, calibrate, choose_presets, file_means
+from green_code_lab.evaluation.watch import unlike_rows
 
 FULL = {"threshold": FULL_DEPTH, "saving": 0.05, "joules": 1.9, "joules_full": 2.0, "edit_similarity": 60.0}
 
@@ -19,7 +20,15 @@ def point(threshold: float, saving: float, quality: float, balanced: float, save
     """The last three are p-values."""
     p = {"quality": quality, "balanced": balanced, "saver": saver}
     joules = {"joules": 2 * (1 - saving), "joules_full": 2.0}
-    return {"threshold": threshold, "saving": saving, "edit_similarity": 59.0, "p_values": p, **joules}
+    unlike = {"loses": False}
+    return {
+        "threshold": threshold,
+        "saving": saving,
+        "edit_similarity": 59.0,
+        "p_values": p,
+        "unlike": unlike,
+        **joules,
+    }
 
 
 def test_a_preset_saves_most_among_the_certified_and_full_depth_is_always_one() -> None:
@@ -41,6 +50,12 @@ def test_a_preset_saves_most_among_the_certified_and_full_depth_is_always_one() 
 
 def test_a_threshold_that_saves_less_than_full_depth_with_drafts_is_no_preset() -> None:
     assert choose_presets([point(0.9, 0.04, 0.01, 0.01, 0.01), FULL])["saver"]["threshold"] == FULL_DEPTH
+
+
+def test_a_threshold_that_loses_on_lines_unlike_the_corpus_is_no_preset() -> None:
+    harmful = {**point(0.8, 0.2, 0.01, 0.01, 0.01), "unlike": {"loses": True}}
+    presets = choose_presets([harmful, point(0.9, 0.1, 0.01, 0.01, 0.01), FULL])
+    assert {preset["threshold"] for preset in presets.values()} == {0.9}
 
 
 def test_a_file_counts_once_by_the_mean_of_its_lines() -> None:
@@ -82,5 +97,6 @@ def test_lines_of_a_file_are_tested_together_and_few_files_certify_nothing(monke
     for by_file in grouped:
         assert all(len(texts) == 1 for texts in by_file) and len(set.union(*by_file)) == 40
     assert {preset["threshold"] for preset in found["presets"].values()} == {FULL_DEPTH}
+    assert all(each["unlike"]["rows"] == len(unlike_rows()) for each in found["curve"])
     agreements = {point["threshold"]: point["agreement"] for point in found["curve"]}
     assert (agreements[0.8], agreements[0.9]) == (0, 1)

@@ -98,7 +98,7 @@ def test_rows_are_drawn_by_the_seed(runtime: Runtime, tmp_path: Path) -> None:
     args = argparse.Namespace(data=paths, work=tmp_path, limit=5, seed=1)
     chosen, settings = choose_rows(runtime, args)
     assert Counter(row.language for row in chosen) == {"python": 5, "java": 5}
-    assert settings["data"] == "rows of python.jsonl and java.jsonl; 5 of Python and 5 of Java, drawn with seed 1"  # fmt: skip
+    assert settings["data"] == "rows of python.jsonl and java.jsonl; 5 of Java and 5 of Python, drawn with seed 1"  # fmt: skip
     assert choose_rows(runtime, args)[0] == chosen
     args.seed = 2
     assert choose_rows(runtime, args)[0] != chosen

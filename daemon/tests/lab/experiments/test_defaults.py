@@ -82,7 +82,7 @@ def test_a_model_in_each_mode_and_a_run_that_goes_on(run: Run, tmp_path: Path, m
     assert {"p50_1", "p95_1", "p50_2", "p95_2"} <= set(full) and full["p50_1"] <= full["p95_1"]
     (model,) = first["models"]
     assert model["resident_mb"] == 100 and model["cold_1"] > 0 and model["cold_2"] > 0
-    assert [row["language"] for row in first["languages"]] == ["go", "Python"]
+    assert [row["language"] for row in first["languages"]] == ["Go", "Python"]
 
     replays.clear()
     second = run("defaults", tmp_path, *words, "--spans", 2)

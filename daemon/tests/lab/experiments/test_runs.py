@@ -67,7 +67,7 @@ def test_layers(on_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     layers = {model: sorted({a["layer"] for a in found["arms"] if a["model"] == model}) for model in ("untouched", "adapted")}  # fmt: skip
     assert layers == {"untouched": [1, 2, 3, 4, 5, 6], "adapted": [2, 4, 6]}
     assert all(a["same"] == 1 for a in found["arms"] if a["layer"] == 6)
-    assert len(found["examples"]) == 2 * 6 and found["examples"][0]["row"].startswith("Python, line `total =▌`")  # fmt: skip
+    assert len(found["examples"]) == 2 * 6 and found["examples"][0]["row"].startswith("Java, line `total =▌`")  # fmt: skip
     base, adapted = (arm(found, model=model, language="java", layer=4) for model in layers)
     assert base["from_untouched"] is None
     assert adapted["from_untouched"][0] == pytest.approx(adapted["edit_similarity"][0] - base["edit_similarity"][0])  # fmt: skip
