@@ -86,7 +86,7 @@ def test_a_model_in_each_mode_and_a_run_that_goes_on(run: Run, tmp_path: Path, m
 
     replays.clear()
     second = run("defaults", tmp_path, *words, "--spans", 2)
-    assert len(replays) == 2 * 8 and "2 of Python, 2 of go" in second["settings"]["data"], "only the new files"
+    assert len(replays) == 2 * 8 and "2 of Go, 2 of Python" in second["settings"]["data"], "only the new files"
     replays.clear()
     assert run("defaults", tmp_path, *words, "--spans", 2)["arms"] == second["arms"] and not replays
     third = run("defaults", tmp_path, *words, "--spans", 3, "--minutes", 1e-9)
