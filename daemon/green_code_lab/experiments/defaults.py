@@ -4,20 +4,21 @@ Some lines of each file are typed again in their place, as for *sessions*, and t
 same typing of the same lines. Joules are counted from the work done. Whether the next key overtakes a request is decided by its joules as
 well, as on one thread, so that neither threads nor other programs change what is accepted.
 
-Each file is replayed with one number of threads, and files take turns: figures of time at different numbers are from different files, but
-from the same ones in every row. A request counts there unless the next key overtook it. *Cold* is the request that brings the text before the
-lines into the empty cache.
+Files are replayed on one thread, as many at once as there are cores. With more threads, the first files are replayed again, one at a time,
+for their times. A request counts there unless the next key overtook it. *Cold* is the request that brings the text before the lines into the
+empty cache.
 
 No corpus was made of the files' projects. Where a language has projects that were kept away from every choice, the files are of those.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,11 @@ from green_code.models import store
 from green_code.models.rows import KNOWN_AS, ROWS
 from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS, STOPS, default_settings
-from green_code_lab.benchmark.process import pin
 from green_code_lab.benchmark.starts import engine_start
 from green_code_lab.corpus.files import Report as Left
 from green_code_lab.corpus.files import SourceFile
 from green_code_lab.evaluation.held_out import held_out_files
+from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.experiments.common import drafting_policy
 from green_code_lab.experiments.experiment import (
     Args,
@@ -53,18 +54,11 @@ from green_code_lab.experiments.sessions import Sums, key, sums, version
 from green_code_lab.replay.service import Arm, timed_span
 from green_code_lab.replay.spans import Document, Span, draw_spans, kept_away
 
-LINES = 10  # of a span
+LINES = 5  # of a span
 NONE = "none"
 _THREADS = (1, 2, 4)
+_TIMED = 2  # spans, with each number of threads but the first
 _USUAL = default_settings().suggestions
-
-
-@dataclass(frozen=True)
-class Place:
-    """A span, and the number of threads with which it is replayed."""
-
-    span: Span
-    threads: int
 
 
 def arms(runtime: Runtime) -> dict[tuple[str, str], Arm]:
@@ -81,20 +75,19 @@ def arms(runtime: Runtime) -> dict[tuple[str, str], Arm]:
 
 def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     names: list[str] = args.models or [name for name in KNOWN_AS if store.state_of(ROWS[name]) == "downloaded"]
-    places = draw(held_out_files(args.work, args.jdk, Left()), args.spans, args.seed)
-    if not places:
+    spans = draw(held_out_files(args.work, args.jdk, Left()), args.spans, args.seed)
+    if not spans:
         raise Problem(
             "bad_request", f"{args.work} has no file of held-out projects; give the corpus's folder with --work."
         )
     runtimes = {name: runtime if name == runtime.model else load_measured(name) for name in names}
     memory = {name: engine_start(name, {}) for name in names}
-    done, whole = _serve(runtimes, places, args, report)
-    pin(None)
-    counts = Counter(language_name(place.span.language) for place in whole)
+    done, whole = _serve(runtimes, spans, args, report)
+    counts = Counter(language_name(span.language) for span in whole)
     found: Found = {
         "settings": {
             "data": f"files of held-out projects: {', '.join(f'{n} of {name}' for name, n in sorted(counts.items()))}; drawn with seed {args.seed}",
-            "typing": f"{LINES} lines of each file, {sum(place.span.keys for place in whole):,} keys; prompts of at most {PROMPT_TOKENS} tokens",
+            "typing": f"{LINES} lines of each file, {sum(span.keys for span in whole):,} keys; prompts of at most {PROMPT_TOKENS} tokens",
             "joules": f"what was computed times fitted costs (sources: {', '.join(sorted({r.energy_source for r in runtimes.values()}))}), no reading of a meter",
             "weights": "; ".join(f"{Path(name).name} {r.weights[:12]}" for name, r in runtimes.items()),
         },
@@ -103,13 +96,13 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     for name in runtimes:
         about = {"model": Path(name).name, "known_as": KNOWN_AS.get(name, "–")}
         by_arm = done[name]
-        found["models"].append({**about, **_of_model(name, memory[name], by_arm, whole)})
+        found["models"].append({**about, **_of_model(name, memory[name], by_arm)})
         for mode, stop in by_arm:
             arm = {**about, "arm": f"{about['model']}, {mode}, {stop}", "mode": mode, "stop": stop}
-            found["arms"].append({**arm, **summary((mode, stop), by_arm, done[names[0]], whole, args.seed)})
-        served = list(zip(whole, by_arm["exact", _USUAL], strict=True))
+            found["arms"].append({**arm, **summary((mode, stop), by_arm, done[names[0]], args.seed)})
+        served = list(zip(whole, by_arm["exact", _USUAL][1], strict=True))
         for language in counts:
-            rows = [row["sums"] for place, row in served if language_name(place.span.language) == language]
+            rows = [row["sums"] for span, row in served if language_name(span.language) == language]
             found["languages"].append({**about, "language": language, **_figures(rows, args.seed)})
     return {**found, "sides": sides(found)}
 
@@ -137,8 +130,8 @@ def sides(found: Found) -> list[Found]:
     return [{"line": line, **{name: of(name) for name in KNOWN_AS.values()}} for line, of in lines.items()]
 
 
-def draw(files: Iterable[SourceFile], per_language: int, seed: int) -> list[Place]:
-    """At most so many spans of each language, a file each; numbers of threads take turns, within a language too."""
+def draw(files: Iterable[SourceFile], per_language: int, seed: int) -> list[Span]:
+    """At most so many spans of each language, a file each; languages take turns."""
     own: dict[str, list[Document]] = {}
     for file in sorted(files, key=lambda file: (file.language, file.name)):
         own.setdefault(file.language, []).append(Document(file.project, file.language, partial(str, file.text)))
@@ -146,87 +139,118 @@ def draw(files: Iterable[SourceFile], per_language: int, seed: int) -> list[Plac
     for documents in own.values():
         away = kept_away(document.project for document in documents)
         chosen += [document for document in documents if document.project in away] or documents
-    counts = [count for count in _THREADS if count <= most_workers()]
-    turns, languages = Counter[str](), list(own)
-    places = []
-    for span in draw_spans(chosen, per_language, LINES, seed):
-        turn = turns[span.language] + languages.index(span.language)
-        places.append(Place(span, counts[turn % len(counts)]))
-        turns[span.language] += 1
-    return places
+    return draw_spans(chosen, per_language, LINES, seed)
 
 
 Row = dict[str, Any]
 """Of one replay: `sums` as in `sessions`, and `waits` in seconds, the cold one first."""
+Replays = dict[int, list[Row]]
+"""Of an arm, by threads: the first spans that were replayed."""
 
 
 def _serve(
-    runtimes: Mapping[str, Runtime], places: Sequence[Place], args: Args, report: Report
-) -> tuple[dict[str, dict[tuple[str, str], list[Row]]], list[Place]]:
-    """By model, and by mode and stop, the replays of the places that all have; and these places.
+    runtimes: Mapping[str, Runtime], spans: Sequence[Span], args: Args, report: Report
+) -> tuple[dict[str, dict[tuple[str, str], Replays]], list[Span]]:
+    """By model, and by mode and stop, the replays of the spans that all have; and these spans.
 
-    What an earlier run has measured is read from WORK/defaults.jsonl. No place is begun after `args.minutes`.
+    What an earlier run has measured is read from WORK/defaults.jsonl. No span is begun after `args.minutes`.
     """
-    path, kept = args.work / "defaults.jsonl", dict[str, Row]()
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-        row = json.loads(line)
-        kept[row["key"]] = row
-    todo = [
-        (model, runtime, arm, each, version(runtime, each, args.seed))
-        for model, runtime in runtimes.items() for arm, each in arms(runtime).items()
-    ]  # fmt: skip
-    done = {model: {arm: list[Row]() for arm in arms(runtime)} for model, runtime in runtimes.items()}
-    whole = list[Place]()
-    end = time.monotonic() + 60 * args.minutes
-    with path.open("a", encoding="utf-8") as file:
-        for number, place in enumerate(places, 1):
-            names = [f"{of} {place.threads} {key(place.span)}" for *_, of in todo]
-            if time.monotonic() > end and not all(name in kept for name in names):
+    counts = [count for count in _THREADS if count <= most_workers()]
+    kept = _Kept(args.work / "defaults.jsonl")
+    compared = {model: arms(runtime) for model, runtime in runtimes.items()}
+    names = {
+        (model, arm): version(runtime, compared[model][arm], args.seed)
+        for model, runtime in runtimes.items() for arm in compared[model]
+    }  # fmt: skip
+
+    def name(model: str, arm: tuple[str, str], threads: int, span: Span) -> str:
+        return f"{names[model, arm]} {threads} {key(span)}"
+
+    whole, end = list[Span](), time.monotonic() + 60 * args.minutes
+    with contextlib.ExitStack() as stack:
+        replays = {
+            model: stack.enter_context(processes(runtime, jobs_for(runtime), _replay))
+            for model, runtime in runtimes.items()
+        }
+        for number, span in enumerate(spans, 1):
+            todo = [each for each in names if name(*each, 1, span) not in kept.rows]
+            if todo and time.monotonic() > end:
                 continue
-            for name, (model, runtime, arm, each, _) in zip(names, todo, strict=True):
-                if name not in kept:
-                    kept[name] = {"key": name, **_replay(runtime, place, each, args.seed)}
-                    file.write(json.dumps(kept[name]) + "\n")
-                    file.flush()
-                done[model][arm].append(kept[name])
-            whole.append(place)
-            report(f"{number} of {len(places)} files: {place.span.language}, {place.threads} threads")
+            for model, replay in replays.items():
+                own = [arm for of, arm in todo if of == model]
+                jobs = [(span, compared[model][arm], args.seed, 1) for arm in own]
+                for arm, row in zip(own, replay(jobs), strict=True):
+                    kept.add(name(model, arm, 1, span), row)
+            whole.append(span)
+            report(f"{number} of {len(spans)} files: {span.language}")
     if not whole:
         raise Problem("bad_request", f"no file was replayed in {args.minutes:g} minutes; give more --minutes.")
+    timed = {count: whole if count == 1 else whole[:_TIMED] for count in counts}
+    for count in counts[1:]:
+        report(f"times with {count} threads")
+        for (model, arm), span in itertools.product(names, timed[count]):
+            if name(model, arm, count, span) not in kept.rows:
+                row = _replay(runtimes[model], (span, compared[model][arm], args.seed, count))
+                kept.add(name(model, arm, count, span), row)
+    done = {
+        model: {
+            arm: {count: [kept.rows[name(model, arm, count, span)] for span in own] for count, own in timed.items()}
+            for arm in of_model
+        }
+        for model, of_model in compared.items()
+    }
     return done, whole
 
 
-def _replay(runtime: Runtime, place: Place, arm: Arm, seed: int) -> Row:
-    pin(place.threads)
+class _Kept:
+    """Rows by name, in a file that a later run reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text("utf-8").splitlines() if path.exists() else ()
+        self.rows: dict[str, Row] = {row["key"]: row for row in map(json.loads, lines)}
+
+    def add(self, name: str, row: Row) -> None:
+        self.rows[name] = row
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": name, **row}) + "\n")
+
+
+def _replay(runtime: Runtime, job: tuple[Span, Arm, int, int]) -> Row:
+    """A span by an arm, with a seed and a number of threads."""
+    span, arm, seed, threads = job
     usual = thread_pool.workers_for
-    with patch.object(thread_pool, "workers_for", lambda rows, most: min(place.threads, usual(rows, most))):
-        typed, waits = timed_span(runtime, place.span, arm, seed)
+    with patch.object(thread_pool, "workers_for", lambda rows, most: min(threads, usual(rows, most))):
+        typed, waits = timed_span(runtime, span, arm, seed)
     return {"sums": sums(typed), "waits": [round(wait, 5) for wait in waits]}
 
 
 def summary(
-    arm: tuple[str, str], by_arm: Mapping[tuple[str, str], Sequence[Row]], reference: Mapping[tuple[str, str], Sequence[Row]],
-    places: Sequence[Place], seed: int,
+    arm: tuple[str, str], by_arm: Mapping[tuple[str, str], Replays], reference: Mapping[tuple[str, str], Replays], seed: int
 ) -> Found:  # fmt: skip
     """An arm's figures with intervals over files.
 
     Args:
-        by_arm: replays of the model. reference: of the first model, in the same order of places.
+        by_arm: replays of the model. reference: of the first model, in the same order of spans.
     """
-    own = [row["sums"] for row in by_arm[arm]]
+    own = [row["sums"] for row in by_arm[arm][1]]
     full, first = by_arm.get(("full", arm[1])), reference.get(arm)
     found = _figures(own, seed)
-    if full is not None and _accepted(row["sums"] for row in full):
-        pairs = list(zip(own, [row["sums"] for row in full], strict=True))
+    if full is not None and _accepted(row["sums"] for row in full[1]):
+        pairs = list(zip(own, [row["sums"] for row in full[1]], strict=True))
         found["kept"] = _more(pairs, seed)
         if _accepted(own):
             found["cheaper"] = interval_figure(
                 pairs, lambda drawn: _cost(b for _, b in drawn) / _cost(a for a, _ in drawn), seed
             )
-    if first is not None and _accepted(row["sums"] for row in first):
-        found["more"] = _more(list(zip(own, [row["sums"] for row in first], strict=True)), seed)
-    for count, waits in _waits(by_arm[arm], places).items():
-        found[f"p50_{count}"], found[f"p95_{count}"] = (1e3 * float(each) for each in np.percentile(waits, (50, 95)))
+    if first is not None and _accepted(row["sums"] for row in first[1]):
+        found["more"] = _more(list(zip(own, [row["sums"] for row in first[1]], strict=True)), seed)
+    for count, rows in by_arm[arm].items():
+        waits = [wait for row in rows for wait in row["waits"][1:]]
+        if waits:
+            found[f"p50_{count}"], found[f"p95_{count}"] = (
+                1e3 * float(each) for each in np.percentile(waits, (50, 95))
+            )
     return found
 
 
@@ -257,22 +281,12 @@ def _more(pairs: Sequence[tuple[Sums, Sums]], seed: int) -> list[float]:
     )
 
 
-def _waits(rows: Sequence[Row], places: Sequence[Place]) -> dict[int, list[float]]:
-    """Seconds of requests by threads, but for the cold ones."""
-    found: dict[int, list[float]] = {}
-    for row, place in zip(rows, places, strict=True):
-        found.setdefault(place.threads, []).extend(row["waits"][1:])
-    return {count: waits for count, waits in found.items() if waits}
-
-
-def _of_model(
-    name: str, start: tuple[float, int], by_arm: Mapping[tuple[str, str], Sequence[Row]], places: Sequence[Place]
-) -> Found:
-    """Sizes, and the median of the cold requests, which all arms of a place have in common but `fast`."""
+def _of_model(name: str, start: tuple[float, int], by_arm: Mapping[tuple[str, str], Replays]) -> Found:
+    """Sizes, and the median of the cold requests, which all arms of a span have in common but `fast`."""
     cold: dict[int, list[float]] = {}
-    for arm, rows in by_arm.items():
-        for row, place in zip(rows, places, strict=True) if arm[0] != "fast" else ():
-            cold.setdefault(place.threads, []).append(row["waits"][0])
+    for (mode, _), replays in by_arm.items():
+        for count, rows in replays.items() if mode != "fast" else ():
+            cold.setdefault(count, []).extend(row["waits"][0] for row in rows)
     known = ROWS.get(name)
     return {
         "download_mb": known.download_bytes / 1e6 if known is not None else None, "license": known.license if known is not None else "–",
@@ -308,7 +322,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             "arms", "How long a request takes",
-            "Milliseconds of requests while typing on 1, 2 and 4 threads, as far as this machine has them: the median, and what 95 % of them do not exceed.",
+            f"Milliseconds of requests while typing on 1, 2 and 4 threads, as far as this machine has them: the median, and what 95 % of them do not exceed. More than one: of {_TIMED} files.",
             (
                 ("model", "model", ""), ("mode", "mode", ""), ("stop", "stop", ""), ("p50, 1", "p50_1", "0"), ("p95, 1", "p95_1", "0"), ("p50, 2", "p50_2", "0"),
                 ("p95, 2", "p95_2", "0"), ("p50, 4", "p50_4", "0"), ("p95, 4", "p95_4", "0"),

@@ -35,23 +35,21 @@ def files(*languages: str, project: str = "koa", count: int = 3) -> list[SourceF
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaults, "LINES", 2)
     monkeypatch.setattr(defaults, "most_workers", lambda: 3)
-    monkeypatch.setattr(defaults, "pin", lambda _: None)
+    monkeypatch.setattr(defaults, "jobs_for", lambda _: 1)
     monkeypatch.setattr(defaults, "engine_start", lambda *_: (0.5, 10**8))
     monkeypatch.setattr(defaults, "held_out_files", lambda *_: files("python", "go"))
 
 
-def test_languages_and_numbers_of_threads_take_turns() -> None:
-    places = defaults.draw(files("python", "go", "java"), 2, seed=0)
-    assert [(place.span.language, place.threads) for place in places] == [
-        ("go", 1), ("java", 2), ("python", 1), ("go", 2), ("java", 1), ("python", 2),
-    ]  # fmt: skip
-    assert places == defaults.draw(files("python", "go", "java"), 2, seed=0)
-    assert places[:3] != defaults.draw(files("python", "go", "java"), 2, seed=1)[:3]
+def test_languages_take_turns_and_a_seed_draws_the_files() -> None:
+    spans = defaults.draw(files("python", "go", "java"), 2, seed=0)
+    assert [span.language for span in spans] == ["go", "java", "python"] * 2
+    assert spans == defaults.draw(files("python", "go", "java"), 2, seed=0)
+    assert spans[:3] != defaults.draw(files("python", "go", "java"), 2, seed=1)[:3]
 
 
 def test_projects_that_were_kept_away_from_choices_come_alone() -> None:
     own = [*files("python", "java"), *files("python", project="networkx", count=1)]
-    found = [(place.span.project, place.span.language) for place in defaults.draw(own, 2, seed=0)]
+    found = [(span.project, span.language) for span in defaults.draw(own, 2, seed=0)]
     assert found == [("koa", "java"), ("networkx", "python"), ("koa", "java")]
 
 
@@ -72,7 +70,7 @@ def test_a_model_in_each_mode_and_a_run_that_goes_on(run: Run, tmp_path: Path, m
         ("full", "none"), ("full", "balanced"), ("exact", "none"), ("exact", "eager"), ("exact", "balanced"), ("exact", "sure"),
         ("fast", "none"), ("fast", "balanced"),
     ]  # fmt: skip
-    assert len(replays) == len(set(replays)) == 2 * 8
+    assert len(replays) == 2 * 2 * 8 and len(set(replays)) == 2 * 8, "both files on one thread and on two"
     full, exact = (
         next(arm for arm in first["arms"] if (arm["mode"], arm["stop"]) == (mode, "none")) for mode in ("full", "exact")
     )
