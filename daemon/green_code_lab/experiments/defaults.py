@@ -4,9 +4,9 @@ Some lines of each file are typed again in their place, as for *sessions*, and t
 same typing of the same lines. Joules are counted from the work done. Whether the next key overtakes a request is decided by its joules as
 well, as on one thread, so that neither threads nor other programs change what is accepted.
 
-Files are replayed on one thread, as many at once as there are cores. With more threads, the first files are replayed again, one at a time,
-for their times. A request counts there unless the next key overtook it. *Cold* is the request that brings the text before the lines into the
-empty cache.
+Files are replayed by as many processes as there are cores. The first ones are then replayed again for their times, alone, with each number of
+threads. A request counts there unless the next key overtook it. *Cold* is the request that brings the text before the lines into the empty
+cache.
 
 No corpus was made of the files' projects. Where a language has projects that were kept away from every choice, the files are of those.
 """
@@ -19,6 +19,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ from green_code_lab.replay.spans import Document, Span, draw_spans, kept_away
 LINES = 5  # of a span
 NONE = "none"
 _THREADS = (1, 2, 4)
-_TIMED = 2  # spans, with each number of threads but the first
+_TIMED = 2  # spans
 _USUAL = default_settings().suggestions
 
 
@@ -100,9 +101,9 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         for mode, stop in by_arm:
             arm = {**about, "arm": f"{about['model']}, {mode}, {stop}", "mode": mode, "stop": stop}
             found["arms"].append({**arm, **summary((mode, stop), by_arm, done[names[0]], args.seed)})
-        served = list(zip(whole, by_arm["exact", _USUAL][1], strict=True))
+        served = list(zip(whole, by_arm["exact", _USUAL].sums, strict=True))
         for language in counts:
-            rows = [row["sums"] for span, row in served if language_name(span.language) == language]
+            rows = [row for span, row in served if language_name(span.language) == language]
             found["languages"].append({**about, "language": language, **_figures(rows, args.seed)})
     return {**found, "sides": sides(found)}
 
@@ -142,10 +143,12 @@ def draw(files: Iterable[SourceFile], per_language: int, seed: int) -> list[Span
     return draw_spans(chosen, per_language, LINES, seed)
 
 
-Row = dict[str, Any]
-"""Of one replay: `sums` as in `sessions`, and `waits` in seconds, the cold one first."""
-Replays = dict[int, list[Row]]
-"""Of an arm, by threads: the first spans that were replayed."""
+@dataclass(frozen=True)
+class Replays:
+    """Of an arm: `sums` by span, and by threads, by timed span, the seconds of its requests, the cold one first."""
+
+    sums: list[Sums]
+    waits: dict[int, list[list[float]]]
 
 
 def _serve(
@@ -158,71 +161,71 @@ def _serve(
     counts = [count for count in _THREADS if count <= most_workers()]
     kept = _Kept(args.work / "defaults.jsonl")
     compared = {model: arms(runtime) for model, runtime in runtimes.items()}
-    names = {
+    versions = {
         (model, arm): version(runtime, compared[model][arm], args.seed)
         for model, runtime in runtimes.items() for arm in compared[model]
     }  # fmt: skip
 
-    def name(model: str, arm: tuple[str, str], threads: int, span: Span) -> str:
-        return f"{names[model, arm]} {threads} {key(span)}"
+    def name(model: str, arm: tuple[str, str], what: str, span: Span) -> str:
+        return f"{versions[model, arm]} {what} {key(span)}"
 
     whole, end = list[Span](), time.monotonic() + 60 * args.minutes
     with contextlib.ExitStack() as stack:
-        replays = {
+        pools = {
             model: stack.enter_context(processes(runtime, jobs_for(runtime), _replay))
             for model, runtime in runtimes.items()
         }
         for number, span in enumerate(spans, 1):
-            todo = [each for each in names if name(*each, 1, span) not in kept.rows]
+            todo = [each for each in versions if name(*each, "sums", span) not in kept.rows]
             if todo and time.monotonic() > end:
                 continue
-            for model, replay in replays.items():
+            for model, replay in pools.items():
                 own = [arm for of, arm in todo if of == model]
                 jobs = [(span, compared[model][arm], args.seed, 1) for arm in own]
-                for arm, row in zip(own, replay(jobs), strict=True):
-                    kept.add(name(model, arm, 1, span), row)
+                for arm, (row, _) in zip(own, replay(jobs), strict=True):
+                    kept.add(name(model, arm, "sums", span), row)
             whole.append(span)
             report(f"{number} of {len(spans)} files: {span.language}")
     if not whole:
         raise Problem("bad_request", f"no file was replayed in {args.minutes:g} minutes; give more --minutes.")
-    timed = {count: whole if count == 1 else whole[:_TIMED] for count in counts}
-    for count in counts[1:]:
-        report(f"times with {count} threads")
-        for (model, arm), span in itertools.product(names, timed[count]):
-            if name(model, arm, count, span) not in kept.rows:
-                row = _replay(runtimes[model], (span, compared[model][arm], args.seed, count))
-                kept.add(name(model, arm, count, span), row)
-    done = {
-        model: {
-            arm: {count: [kept.rows[name(model, arm, count, span)] for span in own] for count, own in timed.items()}
-            for arm in of_model
-        }
-        for model, of_model in compared.items()
-    }
-    return done, whole
+    timed = list(itertools.product(counts, whole[:_TIMED]))
+    for count, span in timed:
+        report(f"times of {span.language}, {count} thread{'s' * (count > 1)}")
+        for model, arm in versions:
+            if name(model, arm, str(count), span) not in kept.rows:
+                _, waits = _replay(runtimes[model], (span, compared[model][arm], args.seed, count))
+                kept.add(name(model, arm, str(count), span), waits)
+
+    def replays(model: str, arm: tuple[str, str]) -> Replays:
+        waits: dict[int, list[list[float]]] = {count: [] for count in counts}
+        for count, span in timed:
+            waits[count].append(kept.rows[name(model, arm, str(count), span)])
+        return Replays([kept.rows[name(model, arm, "sums", span)] for span in whole], waits)
+
+    return {model: {arm: replays(model, arm) for arm in of_model} for model, of_model in compared.items()}, whole
 
 
 class _Kept:
-    """Rows by name, in a file that a later run reads."""
+    """Sums and times by name, in a file that a later run reads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         lines = path.read_text("utf-8").splitlines() if path.exists() else ()
-        self.rows: dict[str, Row] = {row["key"]: row for row in map(json.loads, lines)}
+        self.rows: dict[str, Any] = dict(map(json.loads, lines))
 
-    def add(self, name: str, row: Row) -> None:
+    def add(self, name: str, row: Any) -> None:
         self.rows[name] = row
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": name, **row}) + "\n")
+            file.write(json.dumps([name, row]) + "\n")
 
 
-def _replay(runtime: Runtime, job: tuple[Span, Arm, int, int]) -> Row:
-    """A span by an arm, with a seed and a number of threads."""
+def _replay(runtime: Runtime, job: tuple[Span, Arm, int, int]) -> tuple[Sums, list[float]]:
+    """A span by an arm, with a seed and a number of threads: sums as in `sessions`, and the requests' seconds."""
     span, arm, seed, threads = job
     usual = thread_pool.workers_for
     with patch.object(thread_pool, "workers_for", lambda rows, most: min(threads, usual(rows, most))):
         typed, waits = timed_span(runtime, span, arm, seed)
-    return {"sums": sums(typed), "waits": [round(wait, 5) for wait in waits]}
+    return sums(typed), [round(wait, 5) for wait in waits]
 
 
 def summary(
@@ -233,20 +236,20 @@ def summary(
     Args:
         by_arm: replays of the model. reference: of the first model, in the same order of spans.
     """
-    own = [row["sums"] for row in by_arm[arm][1]]
+    own = by_arm[arm].sums
     full, first = by_arm.get(("full", arm[1])), reference.get(arm)
     found = _figures(own, seed)
-    if full is not None and _accepted(row["sums"] for row in full[1]):
-        pairs = list(zip(own, [row["sums"] for row in full[1]], strict=True))
+    if full is not None and _accepted(full.sums):
+        pairs = list(zip(own, full.sums, strict=True))
         found["kept"] = _more(pairs, seed)
         if _accepted(own):
             found["cheaper"] = interval_figure(
                 pairs, lambda drawn: _cost(b for _, b in drawn) / _cost(a for a, _ in drawn), seed
             )
-    if first is not None and _accepted(row["sums"] for row in first[1]):
-        found["more"] = _more(list(zip(own, [row["sums"] for row in first[1]], strict=True)), seed)
-    for count, rows in by_arm[arm].items():
-        waits = [wait for row in rows for wait in row["waits"][1:]]
+    if first is not None and _accepted(first.sums):
+        found["more"] = _more(list(zip(own, first.sums, strict=True)), seed)
+    for count, by_span in by_arm[arm].waits.items():
+        waits = [wait for own_waits in by_span for wait in own_waits[1:]]
         if waits:
             found[f"p50_{count}"], found[f"p95_{count}"] = (
                 1e3 * float(each) for each in np.percentile(waits, (50, 95))
@@ -285,8 +288,8 @@ def _of_model(name: str, start: tuple[float, int], by_arm: Mapping[tuple[str, st
     """Sizes, and the median of the cold requests, which all arms of a span have in common but `fast`."""
     cold: dict[int, list[float]] = {}
     for (mode, _), replays in by_arm.items():
-        for count, rows in replays.items() if mode != "fast" else ():
-            cold.setdefault(count, []).extend(row["waits"][0] for row in rows)
+        for count, by_span in replays.waits.items() if mode != "fast" else ():
+            cold.setdefault(count, []).extend(own_waits[0] for own_waits in by_span)
     known = ROWS.get(name)
     return {
         "download_mb": known.download_bytes / 1e6 if known is not None else None, "license": known.license if known is not None else "–",
@@ -322,7 +325,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             "arms", "How long a request takes",
-            f"Milliseconds of requests while typing on 1, 2 and 4 threads, as far as this machine has them: the median, and what 95 % of them do not exceed. More than one: of {_TIMED} files.",
+            f"Milliseconds of requests while typing on 1, 2 and 4 threads, as far as this machine has them, in {_TIMED} of the files: the median, and what 95 % of them do not exceed.",
             (
                 ("model", "model", ""), ("mode", "mode", ""), ("stop", "stop", ""), ("p50, 1", "p50_1", "0"), ("p95, 1", "p95_1", "0"), ("p50, 2", "p50_2", "0"),
                 ("p95, 2", "p95_2", "0"), ("p50, 4", "p50_4", "0"), ("p95, 4", "p95_4", "0"),

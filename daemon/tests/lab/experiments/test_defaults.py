@@ -70,7 +70,9 @@ def test_a_model_in_each_mode_and_a_run_that_goes_on(run: Run, tmp_path: Path, m
         ("full", "none"), ("full", "balanced"), ("exact", "none"), ("exact", "eager"), ("exact", "balanced"), ("exact", "sure"),
         ("fast", "none"), ("fast", "balanced"),
     ]  # fmt: skip
-    assert len(replays) == 2 * 2 * 8 and len(set(replays)) == 2 * 8, "both files on one thread and on two"
+    assert len(replays) == 3 * 2 * 8 and len(set(replays)) == 2 * 8, (
+        "both files for joules, and timed with one thread and two"
+    )
     full, exact = (
         next(arm for arm in first["arms"] if (arm["mode"], arm["stop"]) == (mode, "none")) for mode in ("full", "exact")
     )
