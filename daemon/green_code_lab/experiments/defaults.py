@@ -105,7 +105,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         for language in counts:
             rows = [row for span, row in served if language_name(span.language) == language]
             found["languages"].append({**about, "language": language, **_figures(rows, args.seed)})
-    return {**found, "sides": sides(found)}
+    return {**found, "sides": sides(found), "choices": choices(found)}
 
 
 def sides(found: Found) -> list[Found]:
@@ -129,6 +129,16 @@ def sides(found: Found) -> list[Found]:
         "suggestions right": lambda name: cell(served[name]["right"], "%0"),
     }
     return [{"line": line, **{name: of(name) for name in KNOWN_AS.values()}} for line, of in lines.items()]
+
+
+def choices(found: Found) -> list[Found]:
+    """Light and standard in each mode with each stop; empty unless both were measured."""
+    both, rows = set(KNOWN_AS.values()), dict[tuple[str, str], Found]()
+    for arm in found["arms"]:
+        if arm["known_as"] in both:
+            row = rows.setdefault((arm["mode"], arm["stop"]), {"mode": arm["mode"], "stop": arm["stop"]})
+            row |= {f"{arm['known_as']}_{name}": arm[name] for name in ("joules_per_character", "accepted", "right")}
+    return list(rows.values()) if both == {model["known_as"] for model in found["models"]} & both else []
 
 
 def draw(files: Iterable[SourceFile], per_language: int, seed: int) -> list[Span]:
@@ -303,6 +313,15 @@ EXPERIMENT = Experiment(
         Table(
             "sides", "Side by side", f"In `exact` at the stop *{_USUAL}*, which is the default.",
             (("", "line", ""), ("*light*", "light", ""), ("*standard*", "standard", "")),
+        ),
+        Table(
+            "choices", "Modes and stops, light and standard",
+            "*J/char.*: joules per accepted character; *accepted*: share of the keys that suggestions spared; *right*: suggestions with which the file goes on exactly.",
+            (
+                ("decoding", "mode", ""), ("stop", "stop", ""), ("*light*: J/char.", "light_joules_per_character", "2"), ("accepted", "light_accepted", "%1"),
+                ("right", "light_right", "%0"), ("*standard*: J/char.", "standard_joules_per_character", "2"), ("accepted", "standard_accepted", "%1"),
+                ("right", "standard_right", "%0"),
+            ),
         ),
         Table(
             "models", "The models",

@@ -101,9 +101,10 @@ def test_what_cannot_be_measured_is_told(run: Run, tmp_path: Path, monkeypatch: 
         run("defaults", tmp_path, "--models", TINY, "--work", tmp_path)
 
 
-def test_light_and_standard_side_by_side_are_the_readme_s_table() -> None:
+@pytest.mark.parametrize(("records", "rows"), [("sides", 8), ("choices", 8)])
+def test_light_and_standard_are_the_readme_s_tables(records: str, rows: int) -> None:
     page = Path(__file__).parents[4]
     found = json.loads((page / "docs" / "experiments" / "defaults.json").read_text("utf-8"))
-    (table,) = (table for table in defaults.EXPERIMENT.tables if table.records == "sides")
-    assert found["sides"] == defaults.sides(found) and len(found["sides"]) == 8
+    (table,) = (table for table in defaults.EXPERIMENT.tables if table.records == records)
+    assert found[records] == getattr(defaults, records)(found) and len(found[records]) == rows
     assert table.markdown(found).split("\n\n")[-1] in (page / "README.md").read_text("utf-8")
