@@ -55,7 +55,10 @@ class Row:
 CHECK = "check"
 """Reason of a row that is a completion repeated at full depth (engine/shadow.py)."""
 
-UNFINISHED = ("cancelled", "superseded", CHECK)
+IDLE = "idle"
+"""Reason of a row that is what a device drew because a model was resident. It has no language."""
+
+UNFINISHED = ("cancelled", "superseded", CHECK, IDLE)
 """Reasons of rows that do not count as completions."""
 
 ROLLED_UP = "rolled_up"
