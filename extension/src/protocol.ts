@@ -78,6 +78,8 @@ export interface StatusMessage {
 /** Sums over completions. `saving` is a fraction of `energy_full_joules`. */
 export interface Totals {
   readonly completions: number;
+  /** Completions whose joules are unknown, which are in no sum of joules. */
+  readonly unmeasured: number;
   /** Completions with a text that the editor received. */
   readonly shown: number;
   readonly accepted: number;
@@ -93,7 +95,7 @@ export interface Totals {
   readonly saving: number;
   readonly mean_layers: number;
   readonly cpu_seconds: number;
-  /** Of the joules: nvml, rapl, both joined by a plus, or estimate if one completion's are estimated; null without completions. */
+  /** Of the joules: nvml, rapl, server, several joined by a plus, or estimate if one completion's are estimated; unknown if all are; null without completions. */
   readonly source: string | null;
 }
 

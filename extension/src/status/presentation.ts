@@ -6,7 +6,7 @@ import { COMMANDS, ICON, ICON_OFF } from '../ids';
 import { t } from '../l10n';
 import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
 import type { Settings } from '../settings';
-import { acceptedText, joules, joulesPerCharacter, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
+import { acceptedText, joulesOf, joulesPerCharacter, mean, percent, sourceText, tenths, threshold, todayText, unmeasuredText, whole } from '../state/format';
 import type { Snapshot } from '../state/store';
 import { modeText, modeTitle } from '../threshold/modes';
 import { stopTitle } from '../threshold/stops';
@@ -179,7 +179,7 @@ function tooltip(state: DisplayState, details: string, snapshot: Snapshot, sugge
   );
   const notes = [
     ...(exitsEarly && energy?.agreement ? agreementTexts(energy.agreement) : []),
-    ...(today === null ? [] : [acceptedText(today, suggestions), t('common.energySource', { source: sourceText(today.source) })]),
+    ...(today === null ? [] : [acceptedText(today, suggestions), unmeasuredText(today), t('common.energySource', { source: sourceText(today.source) })]),
     ...(energy?.on_battery ? [t('status.onBattery')] : []),
   ].filter(Boolean);
   if (notes.length > 0) {
@@ -221,9 +221,9 @@ function table({ today, session }: EnergyMessage): string {
   return [
     `| | ${t('common.today')} | ${t('status.session')} |`,
     '|:--|--:|--:|',
-    row(t('common.saved'), ({ saved_joules }) => joules(saved_joules)),
-    row(t('common.shareSaved'), ({ saving }) => percent(saving)),
-    row(t('common.used'), ({ energy_joules }) => joules(energy_joules)),
+    row(t('common.saved'), (totals) => joulesOf(totals, totals.saved_joules)),
+    row(t('common.shareSaved'), (totals) => (totals.source === 'unknown' ? '–' : percent(totals.saving))),
+    row(t('common.used'), (totals) => joulesOf(totals, totals.energy_joules)),
     row(t('common.completions'), ({ completions }) => whole(completions)),
     row(t('figures.suggestionsAccepted'), acceptance),
     row(t('common.charactersAccepted'), ({ accepted_characters }) => whole(accepted_characters)),

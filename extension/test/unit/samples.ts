@@ -12,6 +12,7 @@ export const defaults = Object.fromEntries(
 
 export const totals: Totals = {
   completions: 120,
+  unmeasured: 0,
   shown: 10,
   accepted: 3,
   retained: 2,
