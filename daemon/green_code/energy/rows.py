@@ -61,6 +61,9 @@ class Row:
 UNKNOWN = "unknown"
 """Energy source of a row whose joules nobody knows: a server computed it that does not report them."""
 
+SERVER = "server"
+"""Energy source of a row whose joules the server itself reported."""
+
 CHECK = "check"
 """Reason of a row that is a completion repeated at full depth (engine/shadow.py)."""
 

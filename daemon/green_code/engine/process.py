@@ -16,9 +16,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from green_code import __version__, folders
+from green_code.endpoints import is_endpoint
 from green_code.energy.ledger import Ledger
 from green_code.engine.interfaces import LoadRuntime, MakeRoom, Progress, Runtime
 from green_code.engine.reload import BundleWatcher
@@ -33,15 +37,25 @@ LOG_BYTES = 1 << 20
 LOG_FILES = 2
 
 
-def default_loader(model: str, progress: Progress, device: str, make_room: MakeRoom) -> Runtime:
-    """Loads a real model. The import takes seconds, so it happens here, while clients see the status."""
+def default_loader(
+    model: str, progress: Progress, device: str, make_room: MakeRoom, tokens: Mapping[str, str] = MappingProxyType({})
+) -> Runtime:
+    """Loads a real model, or connects to a serving engine. The import takes seconds, so it happens here, while clients see the status.
+
+    Args:
+        tokens: of serving engines, by origin.
+    """
+    if is_endpoint(model):
+        from green_code.engine.remote import runtime
+
+        return runtime.connect(model, tokens, progress)
     from green_code.engine import loading
 
     loaded: Runtime = loading.load_runtime(model, progress, device, make_room)
     return loaded
 
 
-def run_engine(load: LoadRuntime = default_loader) -> int:
+def run_engine(load: LoadRuntime | None = None) -> int:
     """Run the engine until it is stopped; returns the exit status, ALREADY_RUNNING if another one lives."""
     where = place()
     claim = Claim(where)
@@ -59,10 +73,10 @@ def run_engine(load: LoadRuntime = default_loader) -> int:
     return 0
 
 
-async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
-    stopped = asyncio.Event()
+async def _serve(where: Place, claim: Claim, load: LoadRuntime | None) -> None:
+    stopped, tokens = asyncio.Event(), dict[str, str]()
     ledger = Ledger(folders.ledger_path())
-    service = Service(load, ledger, stopped.set)
+    service = Service(load or partial(default_loader, tokens=tokens), ledger, stopped.set, tokens=tokens)
     server = LinkServer(service)
     _stop_on_signals(stopped)  # before the socket exists: a client may stop the engine as soon as it sees it
     await server.start(where.address)

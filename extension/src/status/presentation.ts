@@ -2,6 +2,7 @@
  * What the status item shows, as a function of the window's state: one icon and one figure, colour for errors only, and
  * everything else in the tooltip. Must not use the editor's API.
  */
+import { hostOf } from '../endpoint/address';
 import { COMMANDS, ICON, ICON_OFF } from '../ids';
 import { t } from '../l10n';
 import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
@@ -83,6 +84,9 @@ function itemText(state: DisplayState, snapshot: Snapshot): string {
       return `$(loading~spin) ${progress === null ? t('status.loading') : t('status.loadingShare', { share: percent(progress) })}`;
     case 'ready':
     case 'busy': // a completion is short: a spinner at each key would distract
+      if (snapshot.endpoint !== '') {
+        return `$(cloud) ${hostOf(snapshot.endpoint)}`;
+      }
       return savedText(snapshot.today);
     case 'paused':
       return `$(debug-pause) ${t('status.paused')}`;
@@ -155,10 +159,11 @@ function stateWithDetails(state: DisplayState, snapshot: Snapshot, language: Act
   return isOff || isFine || message === '' ? text : `${text}: ${message}`;
 }
 
-function label(details: string, { today, energy }: Snapshot, suggestions: Suggestions | null): string {
+function label(details: string, { today, energy, endpoint }: Snapshot, suggestions: Suggestions | null): string {
   const last = mean(energy?.last_exits ?? []);
   return [
     `Green Code. ${details.replace(/\.$/, '')}.`,
+    ...(endpoint === '' ? [] : [t('endpoint.serves', { host: hostOf(endpoint) })]),
     ...(today === null ? [] : [t('status.today', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
     ...(today === null || energy === null || last === null
       ? []
@@ -167,16 +172,21 @@ function label(details: string, { today, energy }: Snapshot, suggestions: Sugges
 }
 
 function tooltip(state: DisplayState, details: string, snapshot: Snapshot, suggestions: Suggestions | null, language: ActiveLanguage | null): string {
-  const { energy, today, settings } = snapshot;
-  const exitsEarly = settings.decoding === 'fast'; // else the last layer decodes every token, and nothing is checked
+  const { energy, today, settings, endpoint } = snapshot;
+  const exitsEarly = settings.decoding === 'fast' && endpoint === ''; // else the last layer decodes every token, and nothing is checked
   const blocks = [[`**Green Code**: ${escapeMarkdown(details)}`, ...wayBack(state, language)].join(' · ')];
+  if (endpoint !== '') {
+    blocks.push(escapeMarkdown(t('endpoint.serves', { host: hostOf(endpoint) })));
+  }
   if (energy !== null) {
     blocks.push(table(energy), ...(exitsEarly ? [layers(energy)] : []));
   }
   blocks.push(
-    t('status.settings', { stop: stopTitle(settings.suggestions), model: escapeMarkdown(energy?.model ?? settings.model) }),
-    `${modeLine(settings)} ${link(switchModeTitle(settings.decoding), COMMANDS.switchMode)}`,
+    t('status.settings', { stop: stopTitle(settings.suggestions), model: escapeMarkdown(endpoint || (energy?.model ?? settings.model)) }),
   );
+  if (endpoint === '') {
+    blocks.push(`${modeLine(settings)} ${link(switchModeTitle(settings.decoding), COMMANDS.switchMode)}`);
+  }
   const notes = [
     ...(exitsEarly && energy?.agreement ? agreementTexts(energy.agreement) : []),
     ...(today === null ? [] : [acceptedText(today, suggestions), unmeasuredText(today), t('common.energySource', { source: sourceText(today.source) })]),
