@@ -165,7 +165,7 @@ class TokenParams(TypedDict):
     """The token of a serving engine, for requests to its origin; empty: none. No message, log or file repeats it."""
 
     endpoint: Annotated[str, AtMost(2048)]
-    token: Annotated[str, AtMost(8192), Visible()]
+    token: Annotated[str, Visible(), AtMost(8192)]
 
 
 class Snippet(TypedDict):
