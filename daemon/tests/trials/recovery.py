@@ -1,46 +1,83 @@
-"""How long a front is without an answer when its engine is killed: for trials, on a machine as it is."""
+"""How long an editor is without an answer when its engine is killed, on a quiet machine and beside busy processes."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
-import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from green_code.engine.requests import completion_params
-from green_code.link.discovery import place
-from green_code.lock import read_note
 from green_code.lsp.supervisor import Supervisor
+from tests.trials.kills import FIRST_SECONDS
+from tests.trials.rig import DEADLINE_SECONDS, engine_pid, kill, percentiles, workplace
+from tests.trials.runner import Outcome, Plan
+
+BUSY = os.cpu_count() or 1
+"""Processes beside the engine: each core has another one to run."""
 
 
-async def recovery_seconds(model: str, kills: int, seed: int = 0) -> list[float]:
-    """Seconds from each kill −9 to the answer of the request that it hit, or of the next one where it hit none.
+def recovery(full: int, busy: int = 0) -> Callable[[Plan], Outcome]:
+    """The trial with so many kills, beside so many processes that compute."""
 
-    The engine's place is that of this process's folders; each request has a text of its own, so nothing is reused.
+    def trial(plan: Plan) -> Outcome:
+        beside = f" beside {busy} busy processes" if busy else ""
+        outcome = Outcome(f"kill −9 of the engine during a request, {plan.model}{beside}", plan.times(full))
+        with workplace(plan.folder, plan.model), _busy(busy):
+            taken = asyncio.run(_recoveries(plan, outcome))
+        outcome.figures = f"until its answer {percentiles(taken)}"
+        return outcome
+
+    return trial
+
+
+async def _recoveries(plan: Plan, outcome: Outcome) -> list[float]:
+    """Seconds from each kill to the answer of the request that it hit, or of the next one where it hit none.
+
+    Each request has a text of its own, so nothing is reused.
     """
-    generator, taken = random.Random(seed), list[float]()
+    generator, taken = random.Random(f"recovery {plan.seed}"), list[float]()
     supervisor = Supervisor(lambda status: None, lambda energy: None)
 
     def request(number: int) -> asyncio.Task[Any]:
         prefix = "".join(f"value_{number}_{line} = {line}\n" for line in range(40)) + "def add(first, second):\n    ret"
-        return asyncio.ensure_future(supervisor.complete(completion_params(prefix, model=model, session=str(number))))
+        params = completion_params(prefix, model=plan.model, session=str(number))
+        return asyncio.ensure_future(asyncio.wait_for(supervisor.complete(params), FIRST_SECONDS))
 
     try:
         await request(0)
-        for number in range(1, kills + 1):
+        for number in range(1, outcome.count + 1):
             running = request(number)
             await asyncio.sleep(generator.uniform(0, 0.3))
-            note = read_note(place().lock_path)
-            assert note is not None
-            os.kill(note["pid"], signal.SIGKILL)
+            await asyncio.to_thread(kill, engine_pid())
             killed_at = time.monotonic()
             was_done = running.done()
-            await running
-            if was_done:
-                await request(-number)
+            try:
+                await running
+                if was_done:
+                    await request(-number)
+            except Exception as error:
+                outcome.failures.append(f"kill {number}: {type(error).__name__}: {error}")
+                continue
             taken.append(time.monotonic() - killed_at)
+            if taken[-1] > DEADLINE_SECONDS:
+                outcome.failures.append(f"kill {number}: no answer within {DEADLINE_SECONDS:g} s")
     finally:
         await supervisor.close()
     return taken
+
+
+@contextlib.contextmanager
+def _busy(count: int) -> Iterator[None]:
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
