@@ -22,11 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
+from green_code.energy.rows import UNKNOWN
+
 log = logging.getLogger(__name__)
 
 Source = Literal["nvml", "nvml+rapl", "rapl", "estimate", "unknown"]
-
-UNKNOWN: Source = "unknown"
 
 SHORT_WINDOW_SECONDS = 10.0
 

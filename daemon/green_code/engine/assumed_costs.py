@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Final
 
 from green_code.energy.costs import CostModel
-from green_code.energy.meters import UNKNOWN, EstimateMeter
+from green_code.energy.meters import EstimateMeter
+from green_code.energy.rows import UNKNOWN
 from green_code.kernels.weight_bits import bits_for, candidate_bytes, head_bits
 from green_code.models.backend import Backend
 from green_code.models.config import ModelConfig

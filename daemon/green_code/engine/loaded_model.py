@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from green_code.engine.devices import device_problem
-from green_code.engine.interfaces import Runtime, Session
+from green_code.engine.interfaces import REMOTE, Runtime, Session
 from green_code.engine.requests import Job, Wanted, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult
@@ -64,7 +64,7 @@ class LoadedModel:
         except Problem:
             raise
         except Exception as error:
-            if self.runtime.device == "cpu":
+            if self.runtime.device in ("cpu", REMOTE):
                 raise
             raise device_problem(self.runtime.device, error) from error
         self._sessions[key] = job.owner, session  # not after an exception: the session's state is then unknown

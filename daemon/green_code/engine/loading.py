@@ -14,7 +14,8 @@ from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, ag
 from green_code.decoding.healing import Chooser
 from green_code.decoding.stopping import Refusal, RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
-from green_code.energy.meters import SHORT_WINDOW_SECONDS, UNKNOWN, pick_meter
+from green_code.energy.meters import SHORT_WINDOW_SECONDS, pick_meter
+from green_code.energy.rows import UNKNOWN
 from green_code.engine.assumed_costs import assumed_costs, token_work
 from green_code.engine.conversion import config_apart, convert_apart
 from green_code.engine.device_room import Fit, fit

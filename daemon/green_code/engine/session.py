@@ -20,7 +20,7 @@ from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code.decoding.speculative import decode
 from green_code.decoding.stop_rules import Situation
 from green_code.decoding.verifier import Decoded, Verifier
-from green_code.energy.meters import UNKNOWN
+from green_code.energy.rows import UNKNOWN
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.alternatives import alternatives
 from green_code.engine.interfaces import Cancelled
@@ -123,7 +123,7 @@ class Session:
                 stream = decode(cache, drafter, verifier, required, params["max_tokens"], resumed, refuses)
                 finish = partial(
                     generate,
-                    cache=cache,
+                    counting=cache,
                     vocabulary=runtime.vocabulary,
                     situation=situation,
                     stop=stop,

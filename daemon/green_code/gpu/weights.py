@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.gpu.packing import Layout, Part, layout
+from green_code.gpu.packing import Part, layout
 from green_code.kernels.packing import Extras
 from green_code.kernels.quantise import GROUP, NIBBLE_GROUP
 from green_code.models.config import ModelConfig
@@ -75,7 +75,7 @@ class Weights:
             raw = np.array(data[part.offset : part.offset + part.nbytes])  # not read-only as a mapping is
             return torch.from_numpy(raw).view(_TYPES[part.dtype]).view(part.shape).to(device)
 
-        return cls._of(config, extras, bits, placed, tensor)
+        return cls.made(config, extras, bits, tensor)
 
     @classmethod
     def planned(cls, config: ModelConfig, extras: Extras, bits: int) -> Weights:
@@ -84,10 +84,13 @@ class Weights:
         def tensor(part: Part) -> Tensor:
             return torch.empty(part.shape, dtype=_TYPES[part.dtype], device="meta")
 
-        return cls._of(config, extras, bits, layout(config, extras, bits), tensor)
+        return cls.made(config, extras, bits, tensor)
 
     @classmethod
-    def _of(cls, config: ModelConfig, extras: Extras, bits: int, placed: Layout, tensor) -> Weights:  # type: ignore[no-untyped-def]
+    def made(cls, config: ModelConfig, extras: Extras, bits: int, tensor: Callable[[Part], Tensor]) -> Weights:
+        """`tensor` makes each part."""
+        placed = layout(config, extras, bits)
+
         def matrix(name: str) -> DeviceMatrix:
             m = placed.matrices[name]
             parts = [tensor(part) for part in m.parts]

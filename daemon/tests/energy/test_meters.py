@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from green_code.energy import meters
+from green_code.energy import meters, rows
 
 
 class NvmlError(Exception):
@@ -72,7 +72,7 @@ def test_a_gpus_joules_have_its_hosts_added(tmp_path: Path) -> None:
 def test_without_nvml_a_gpus_joules_are_unknown_and_never_cpu_seconds(tmp_path: Path, nvml: FakeNvml) -> None:
     make_package(tmp_path, "intel-rapl:0", 1_000_000, 9_999_999, "package-0")
     meter = meters.pick_meter("GPU-1", powercap=tmp_path, nvml=nvml)
-    assert meter.source == meters.UNKNOWN and meter.read_joules() is None
+    assert meter.source == rows.UNKNOWN and meter.read_joules() is None
     assert "driver not loaded" in meter.describe() or "Insufficient Permissions" in meter.describe()
 
 
