@@ -13,6 +13,8 @@ import triton.language as tl
 ROWS_AT_MOST: Final = 16
 """Positions of a graph."""
 WORDS: Final = 64
+ALIGNED = tl.constexpr(16)
+"""Bytes to which torch aligns at least: what Triton must know to read several numbers at once through an address."""
 
 STATES = tl.constexpr(0)  # addresses of a cache's states, keys and values
 KEYS = tl.constexpr(1)

@@ -7,6 +7,7 @@ of rows and a bucket of lengths; they serve all caches. More rows than a graph h
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -125,7 +126,8 @@ class GpuDecoder:
         self._waiting = None
         del self.weights, self.plan, self._head, self._products
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # the card is lost
+                torch.cuda.empty_cache()
 
     def synchronise(self) -> None:
         """See `Backend`."""

@@ -48,34 +48,46 @@ class Machine(Protocol):
 
 
 class _CudaLauncher:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
     def __call__(self, kernel: Any, grid: Sequence[int], /, *arguments: Any, **constants: Any) -> None:
+        torch.cuda.set_device(self._device)
         kernel[tuple(grid)](*arguments, **constants)
 
     def copy(self, target: Tensor, source: Tensor) -> None:
         target.copy_(source, non_blocking=True)
 
 
+class _CudaGraph:
+    def __init__(self, device: torch.device, graph: torch.cuda.CUDAGraph) -> None:
+        self._device, self._graph = device, graph
+
+    def replay(self) -> None:
+        torch.cuda.set_device(self._device)
+        self._graph.replay()
+
+
 class CudaMachine:
-    """See `Machine`. All work is on one stream of its own."""
+    """See `Machine`. All work is on the card's default stream, which threads share: one loads a model, another computes. Which card is the
+    current one is a thread's own matter, so it is said at each call."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.launch = device, _CudaLauncher()
+        self.device, self.launch = device, _CudaLauncher(device)
         torch.cuda.set_device(device)
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        torch.cuda.set_stream(self._stream)
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, body: Callable[[Launcher], None]) -> Graph:
         for _ in range(2):  # Triton compiles in the first run, which a graph does not take
             body(self.launch)
-        self._stream.synchronize()
+        self.synchronise()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             body(self.launch)
-        return graph
+        return _CudaGraph(self.device, graph)
 
     def on_host(self, *shape: int, dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, pin_memory=True)
 
     def synchronise(self) -> None:
-        self._stream.synchronize()
+        torch.cuda.default_stream(self.device).synchronize()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from green_code.gpu.control import CAPACITY, KEYS, ROWS, START, VALUES
+from green_code.gpu.control import ALIGNED, CAPACITY, KEYS, ROWS, START, VALUES
 from green_code.gpu.kernels_linear import product, softcapped
 
 BLOCK_S = tl.constexpr(64)
@@ -18,7 +18,7 @@ BLOCK_S = tl.constexpr(64)
 @triton.jit
 def _cached(control, which, layer, kv_heads, head, head_width, DTYPE: tl.constexpr):
     """Where the keys or values of a layer's head lie."""
-    base = tl.load(control + which).to(tl.pointer_type(DTYPE))
+    base = tl.multiple_of(tl.load(control + which).to(tl.pointer_type(DTYPE)), ALIGNED)
     return base + (layer * kv_heads + head) * tl.load(control + CAPACITY) * head_width
 
 

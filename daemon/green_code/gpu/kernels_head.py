@@ -40,7 +40,7 @@ def count_candidates(control, preview, maxima, counts, tokens, blocks,
     if row >= tl.load(control + ROWS):
         return
     _, _, bins = _bins(preview, maxima, row, tokens, blocks, BLOCK_B)
-    tl.atomic_add(counts + row * BINS + bins, 1, bins < BINS)
+    tl.atomic_add(counts + row * BINS + bins, 1, (bins >= 0) & (bins < BINS))  # NaN has no bin
 
 
 @triton.jit
@@ -59,7 +59,7 @@ def score_candidates(control, preview, maxima, counts, normed, head, scores, tok
     bin = tl.arange(0, BINS)
     reached = tl.cumsum(tl.load(counts + row * BINS + bin), 0)
     last = tl.maximum(tl.sum((reached <= CANDIDATES).to(tl.int32), 0) - 1, 0)  # the first bin counts in any case
-    chosen = bins <= last
+    chosen = (bins >= 0) & (bins <= last)
     logits = tl.where(chosen, logits, NOTHING)
     if EXACT:
         column, left = tl.arange(0, BLOCK_C), chosen

@@ -5,13 +5,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from green_code.gpu.control import POSITIONS, ROWS, START, STATES
+from green_code.gpu.control import ALIGNED, POSITIONS, ROWS, START, STATES
 
 
 @triton.jit
 def row_state(control, row, width, AT_START: tl.constexpr):
     """Where the state of a row lies: of position START + row, or of POSITIONS[row]."""
-    states = tl.load(control + STATES).to(tl.pointer_type(tl.float32))
+    states = tl.multiple_of(tl.load(control + STATES).to(tl.pointer_type(tl.float32)), ALIGNED)
     if AT_START:
         position = tl.load(control + START) + row
     else:

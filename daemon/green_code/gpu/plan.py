@@ -33,6 +33,8 @@ SPLIT: Final = 256
 """Positions of a cache that one program attends to."""
 _WHOLE = 1 << 30  # no splits
 _PREFILL_ROWS = 64  # that share a reading of the weights
+_STAGES = 6
+"""Readings that a product has begun before it computes with the first: a program reads a kilobyte at a time, and memory answers late."""
 _HEAD_BLOCK = 64  # outputs of the head, of which one maximum is kept
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16}
 
@@ -316,7 +318,7 @@ class Plan:
             self._head if head else self._span, x, matrix.codes, matrix.scales, matrix.minima, none if bias is None else bias, out, none if plus is None else plus,
             none if maxima is None else maxima, outputs, matrix.inputs, out_width or out.shape[1], scale, cap or 1.0,
             BITS=matrix.bits, GATED=gated, ACTIVATION=activation, TARGET=target, BIAS=bias is not None, CAPPED=cap is not None,
-            BLOCK_M=block_m, BLOCK_N=block_n,
+            BLOCK_M=block_m, BLOCK_N=block_n, num_stages=_STAGES if few else 3,
         )  # fmt: skip
 
     @property

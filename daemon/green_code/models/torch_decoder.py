@@ -9,6 +9,7 @@ Tested against transformers: tests/models/test_decoder.py.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -291,7 +292,8 @@ class Decoder(nn.Module):
         """See `Backend`."""
         if self.device.type == "cuda":
             self.to("meta")
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # the card is lost
+                torch.cuda.empty_cache()
 
     def new_buffers(self, capacity: int) -> TorchBuffers:
         """See `Backend`."""

@@ -68,6 +68,18 @@ def test_every_family_computes_what_torch_computes(name: str) -> None:
     run_both(name, 8)
 
 
+def test_a_prompt_in_pieces_attends_to_the_earlier_ones() -> None:
+    config = CONFIGS["llama"]
+    weights = random_weights(config)
+    decoder = gpu_decoder(config, weights, 8)
+    one, other = KVCache(decoder), KVCache(torch_decoder(decoder, weights))
+    for cache in (one, other):
+        for piece in (TOKENS[:2], TOKENS[2:20]):  # a graph's, and more rows than a graph has
+            cache.append(piece)
+            cache.advance(len(cache) - 1, 1)
+    np.testing.assert_allclose(one.states(0, 20), other.states(0, 20), atol=1e-4)
+
+
 @pytest.mark.slow
 def test_weights_of_four_bits() -> None:
     run_both("llama", 4)

@@ -56,9 +56,11 @@ def compile_launch(launch: Launch, capability: int) -> Any:
             signature[name] = "fp32" if isinstance(argument, float) else "i32"
         if isinstance(argument, torch.Tensor) or (isinstance(argument, int) and argument % 16 == 0):
             attributes[(i,)] = [["tt.divisibility", 16]]
-    signature |= dict.fromkeys(launch.constants, "constexpr")
-    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=dict(launch.constants), attrs=attributes)
-    return triton.compile(source, target=GPUTarget("cuda", capability, _WARP))
+    constants = {name: value for name, value in launch.constants.items() if name in launch.kernel.arg_names}
+    options = {name: value for name, value in launch.constants.items() if name not in constants}
+    signature |= dict.fromkeys(constants, "constexpr")
+    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", capability, _WARP), options=options)
 
 
 def compile_all(capability: int) -> int:
