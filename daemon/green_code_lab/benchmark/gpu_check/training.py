@@ -40,7 +40,7 @@ def run(where: Where) -> list[dict[str, Any]]:
     exits = (config.layers // 2, config.layers)
     sequence, batch = (512, 4) if where.is_card else (16, 2)
     recipe = Recipe(
-        exit_groups=((exits[0],),), weights=tuple((depth, 1.0) for depth in exits), tokens=sequence * batch * _STEPS, sequence=sequence,
+        exit_groups=((exits[0],),), weights=tuple((depth, 1.0) for depth in exits), tokens=sequence * batch * _STEPS, sequence=sequence, learning_rate=1e-5,
         batch=batch, micro_batch=1 if where.is_card else batch, guard_tokens=sequence * batch * _STEPS,
     )  # fmt: skip
     drawn = np.random.default_rng(0).integers(2, config.vocabulary, 4 * sequence * batch)
