@@ -18,8 +18,8 @@ from green_code.endpoints import Endpoint
 from green_code.engine.interfaces import EndpointProblem
 
 CONNECT_SECONDS: Final = 5.0
-SILENT_SECONDS: Final = 10.0
-"""An engine that sends nothing for so long hangs."""
+SILENT_SECONDS: Final = 30.0
+"""An engine that sends nothing for so long hangs. A long prompt takes some seconds on a slow one; who types on cancels the request."""
 ANSWER_BYTES: Final = 1 << 20
 """Of a whole answer, at most."""
 LONGEST_WAIT_SECONDS: Final = 600.0

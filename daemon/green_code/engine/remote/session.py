@@ -33,7 +33,7 @@ from green_code.settings import STOPS
 from green_code.work import Work
 
 BUDGET_SECONDS: Final = 5.0
-"""As for a local completion: a later one is of no use."""
+"""As for a local completion: no token but the first is awaited longer."""
 _POLL_SECONDS: Final = 0.02
 _EVENT_BYTES: Final = 4096  # of one token's event, much more than it has
 _LEAST_BYTES: Final = 1 << 16
@@ -230,7 +230,8 @@ class _Request:
     def _pieces(self) -> Iterator[Piece]:
         count = 0
         while True:
-            content = self._session.run(_heard(_next(self._events), self._deadline, self._cancelled))
+            deadline = self._deadline if count else math.inf  # the first token ends the prompt, which is then cached
+            content = self._session.run(_heard(_next(self._events), deadline, self._cancelled))
             if content is None:
                 break
             count += 1

@@ -46,6 +46,10 @@ def hangs(handler: Handler) -> None:
     time.sleep(1)
 
 
+def stalls(handler: Handler) -> None:
+    streams([openai("", -0.1)], end=b"", pause=lambda: time.sleep(1))(handler)
+
+
 def breaks_off(handler: Handler) -> None:
     handler.send_response(200)
     handler.send_header("Content-Type", "text/event-stream")
@@ -61,7 +65,8 @@ def floods(handler: Handler) -> None:
 
 
 BAD: dict[str, tuple[Answer, str]] = {
-    "hangs": (hangs, "had no answer within"),
+    "hangs": (hangs, "does not answer"),
+    "stalls": (stalls, "had no answer within"),
     "page": (replies(200, b"<html>" + CODE.encode(), "text/html"), "something else than a completion; check"),
     "page as JSON": (replies(200, b"<html>" + CODE.encode()), "something else than a completion"),
     "10 MB": (floods, "sends more than"),
@@ -92,7 +97,8 @@ def test_each_failure_is_one_sentence_without_code_or_token(
     server: Serving, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(session_module, "BUDGET_SECONDS", 0.3 if name == "hangs" else 5.0)
+    monkeypatch.setattr(client_module, "SILENT_SECONDS", 0.3 if name == "hangs" else 30.0)
+    monkeypatch.setattr(session_module, "BUDGET_SECONDS", 0.3 if name == "stalls" else 5.0)
     answer, expected = BAD[name]
     server.answers["/v1/completions"] = answer
     with pytest.raises(EndpointProblem, match=expected) as caught:
