@@ -6,10 +6,13 @@ Must not know: either implementation, or torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from green_code.link.messages import CompletionParams, CompletionResult, State
 from green_code.problems import Problem
+
+REMOTE: Final = "remote"
+"""As a device: a serving engine computes, perhaps on another machine."""
 
 Progress = Callable[[State, str, "float | None"], None]
 """Called while loading: "loading", a sentence, a fraction or None."""
@@ -19,11 +22,23 @@ Cancelled = Callable[[], "str | None"]
 
 
 class DeviceProblem(Problem):
-    """A device other than the processor cannot be used, or no longer."""
+    """A device other than the processor cannot be used, or no longer. `lost`: not until the process is another one."""
 
-    def __init__(self, device: str, error: BaseException) -> None:
-        super().__init__("internal_error", f"{device} cannot be used ({type(error).__name__}: {error}).")
-        self.device = device
+    def __init__(self, device: str, why: str, lost: bool = False) -> None:
+        super().__init__("internal_error", f"{device} cannot be used ({why}).")
+        self.device, self.lost = device, lost
+
+
+class EndpointProblem(Problem):
+    """A serving engine does not answer, or with something else than a completion.
+
+    Args:
+        wait_seconds: how long that engine wants to be left alone.
+    """
+
+    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
+        super().__init__("endpoint_failed", message)
+        self.wait_seconds = wait_seconds
 
 
 class Session(Protocol):
@@ -49,7 +64,15 @@ class Runtime(Protocol):
     def bundle(self) -> str: ...
     @property
     def device(self) -> str:
-        """Where it computes: "cpu", "cuda" or "mps"."""
+        """Where it computes: "cpu", "cuda", "mps", or "remote": a serving engine does."""
+
+    @property
+    def notice(self) -> str:
+        """What is less than usual because the device has little room, as a part of a sentence; mostly empty."""
+
+    @property
+    def idle_watts(self) -> float:
+        """What the device draws because the model is resident; 0 where it is not measured apart."""
 
     @property
     def layers_total(self) -> int: ...
