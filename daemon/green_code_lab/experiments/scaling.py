@@ -108,7 +108,7 @@ def _trace(runtime: Runtime, prefix: str, policy: str) -> Trace:
 
 def _share_of_bandwidth(models: Found) -> float:
     alone = [row for row in models["times"] if row["threads"] == 1 and row.get("gb_per_s") is not None]
-    return statistics.median(row["gb_per_s"] / row["machine_gb_per_s"] for row in alone)
+    return float(statistics.median(row["gb_per_s"] / row["machine_gb_per_s"] for row in alone))
 
 
 def _tokens(models: Found, watts: float) -> list[Found]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, empty
-from torch.distributed.checkpoint import CheckpointException
+from torch.distributed.checkpoint import filesystem, state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from green_code.problems import Problem, in_one_line
@@ -43,7 +43,7 @@ def save(run: Path, recipe: Recipe, about: Mapping[str, Any], tensors: Tensors) 
     folder = run / name
     try:
         with _alone() as no_dist:
-            dcp.save(tensors, checkpoint_id=folder, no_dist=no_dist)
+            state_dict_saver.save(tensors, checkpoint_id=folder, no_dist=no_dist)
         if first:
             part = run / f"{STATE}.part"
             part.write_text(json.dumps({**about, "recipe": asdict(recipe), "tensors": name}), "utf-8")
@@ -78,7 +78,7 @@ def read(run: Path, about: Mapping[str, Any], tensors: Tensors) -> None:
     damaged, missing, or not finite."""
     try:
         with _alone() as no_dist:
-            dcp.load(tensors, checkpoint_id=run / about["tensors"], no_dist=no_dist)
+            state_dict_loader.load(tensors, checkpoint_id=run / about["tensors"], no_dist=no_dist)
     except _FAILURES as error:
         raise _unreadable(run, error) from error
     if not all(local(weight).isfinite().all() for weight in tensors[WEIGHTS].values()):
@@ -91,7 +91,7 @@ def read(run: Path, about: Mapping[str, Any], tensors: Tensors) -> None:
 def weights(run: Path, about: Mapping[str, Any]) -> dict[str, Tensor]:
     """The trained weights, whole, in one process. Raises Problem as `read` does."""
     try:
-        stored = dcp.FileSystemReader(run / about["tensors"]).read_metadata().state_dict_metadata
+        stored = filesystem.FileSystemReader(run / about["tensors"]).read_metadata().state_dict_metadata
     except _FAILURES as error:
         raise _unreadable(run, error) from error
     found = {

@@ -7,6 +7,7 @@ needs no weights of its own.
 from __future__ import annotations
 
 import contextlib
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 
@@ -61,7 +62,7 @@ def initial(name: str, shape: torch.Size, seed: int) -> Tensor:
     if name.endswith(".up"):
         return torch.zeros(shape)
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-    return torch.randn(shape, generator=generator) * shape[1] ** -0.5
+    return torch.randn(shape, generator=generator) / math.sqrt(shape[1])
 
 
 def merged(base: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> dict[str, Tensor]:

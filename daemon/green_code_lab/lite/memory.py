@@ -145,11 +145,11 @@ def least(config: ModelConfig, recipe: Recipe, devices: int, half: bool) -> Memo
     return predict(config, recipe, list(layouts(recipe, devices))[-1], devices, half)
 
 
-class _Allocations(TorchDispatchMode):
+class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
     """Counts bytes of what operations allocate, while it lives. `peak`: the most at once."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.peak = self._now = 0
         self._live = set[int]()
 
@@ -206,12 +206,14 @@ def _peaks(
 
     Layers are alike, and so are sequences: what more of them add follows.
     """
-    without = [
-        tuple(_peak(replace(config, vocabulary=1), recipe, recompute, count, compute) for count in _SEQUENCES)
-        for config in configs
-    ]
-    whole = _peak(smallest, recipe, recompute, _SEQUENCES[0], compute)
-    return tuple(without), whole - without[0][0]  # type: ignore[return-value]
+    few, more = _SEQUENCES
+
+    def of(config: ModelConfig) -> tuple[int, int]:
+        narrow = replace(config, vocabulary=1)
+        return _peak(narrow, recipe, recompute, few, compute), _peak(narrow, recipe, recompute, more, compute)
+
+    without = tuple(of(config) for config in configs)
+    return without, _peak(smallest, recipe, recompute, few, compute) - without[0][0]
 
 
 def _peak(config: ModelConfig, recipe: Recipe, recompute: bool, sequences: int, compute: torch.dtype) -> int:

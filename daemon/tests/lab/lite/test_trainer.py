@@ -217,7 +217,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
         (checkpoint_id / "__0_0.distcp").write_bytes(b"a part")
         raise RuntimeError("unexpected pos 64 vs 0")  # what torch's writer says on a full disk
 
-    monkeypatch.setattr(checkpoint.dcp, "save", full)
+    monkeypatch.setattr(checkpoint.state_dict_saver, "save", full)
     with pytest.raises(Problem, match=r"free .* GB"):
         checkpoint.save(tmp_path / "run", RECIPE, {"step": 99}, {"weights": BASE})
     assert all(torch.equal(weight, before[name]) for name, weight in learned(tmp_path / "run").items())
