@@ -8,8 +8,7 @@ T and EXIT its likeliest action (GREEN-CODE, arXiv 2501.11006).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -39,23 +38,25 @@ class ExitView:
     depth: int
     pending: int
     read_top: Callable[[], TopToken] | None = None
+    _top: TopToken | None = field(default=None, init=False, repr=False)
 
     @property
     def state(self) -> np.ndarray:
         """(C,)."""
         return self.cache.state(self.position)
 
-    @cached_property
+    @property
     def top(self) -> TopToken:
         """Computed when first read, so that a policy which does not need the head does not pay for it."""
-        if self.read_top is not None:
-            return self.read_top()
-        return self.cache.top_tokens((self.position,), self.depth)[0]
+        if self._top is None:
+            own = self.read_top or (lambda: self.cache.top_tokens((self.position,), self.depth)[0])
+            self._top = own()
+        return self._top
 
     @property
     def has_top(self) -> bool:
         """Whether the head has run."""
-        return "top" in vars(self)
+        return self._top is not None
 
     def top_among(self, tokens: np.ndarray) -> TopToken:
         """The top token among these (K,) int32."""
