@@ -23,7 +23,7 @@ from green_code.engine.loading import Runtime
 from green_code.kernels.binding import CHUNK
 from green_code.kernels.decoder import KernelDecoder
 from green_code.link.messages import CompletionParams, CompletionResult
-from green_code.models.backend import Buffers, TopToken
+from green_code.models.backend import Buffers, ExitQuestion, TopToken
 from green_code.problems import Problem
 
 FEW: int = 8
@@ -75,8 +75,10 @@ class Together:
         else:
             self._wait(_Step(("layers", first, last), [(buffers, position) for position in range(start, stop)]))
 
-    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
-        """See `Backend`."""
+    def top_tokens(
+        self, buffers: Buffers, positions: Sequence[int], depth: int, question: ExitQuestion | None = None
+    ) -> list[TopToken]:
+        """See `Backend`; questions are answered later, as by the kernel."""
         return self._wait(_Step(("head", depth), [(buffers, position) for position in positions])).tops
 
     def _wait(self, step: _Step) -> _Step:

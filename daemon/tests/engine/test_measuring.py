@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from green_code.engine.assumed_costs import assumed_costs, costs_of, layer_weights
 from green_code.engine.idle import MEASURE_SECONDS
+from green_code.engine.service import IDLE_BOOKING_SECONDS
 from green_code.models.config import FAMILIES, ModelConfig, Rope
 from green_code.work import full_depth_work
 from tests.engine.service_rig import Rig, complete, until
@@ -22,8 +24,8 @@ GEMMA = ModelConfig(
 )  # fmt: skip
 
 
-def decoder(config: ModelConfig, has_svd_head: bool = True) -> Any:
-    return SimpleNamespace(config=config, has_svd_head=has_svd_head)
+def decoder(config: ModelConfig, has_svd_head: bool = True, gpu: str | None = None) -> Any:
+    return SimpleNamespace(config=config, has_svd_head=has_svd_head, gpu=gpu)
 
 
 def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +35,37 @@ def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPat
     assert wider.layer_batch > 2 * costs.prices.layer_batch and wider.head_batch == costs.prices.head_batch
     monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "20")
     assert assumed_costs(decoder(GEMMA)).prices.layer_batch == pytest.approx(2 * costs.prices.layer_batch)
+
+
+def test_assumed_joules_of_a_gpu_are_unknown() -> None:
+    assert assumed_costs(decoder(GEMMA, gpu="GPU-1")).source == "unknown"
+
+
+@pytest.mark.asyncio
+async def test_what_a_resident_model_draws_is_booked_by_the_time(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.open_gates()
+    await rig.server.start(rig.address)
+    client = await rig.client()
+    await complete(client)
+    runtime = rig.loader.runtimes[-1]
+    runtime.idle_watts, runtime.energy_source = 50.0, "nvml"
+    rig.now += IDLE_BOOKING_SECONDS - 1
+    rig.service.idle_tick()
+    assert all(row.reason != "idle" for row in rig.ledger.rows()), "not yet"
+    rig.now += 2
+    rig.service.idle_tick()
+    (row,) = (row for row in rig.ledger.rows() if row.reason == "idle")
+    assert row.energy_joules == row.energy_full_joules == pytest.approx(50.0 * (IDLE_BOOKING_SECONDS + 1))
+    assert (row.completions, row.tokens, row.language, row.energy_source) == (0, 0, "", "nvml")
+    rig.now += 4
+    rig.service.close()  # what is left is booked where the model is released
+    assert [row.energy_joules for row in rig.ledger.rows() if row.reason == "idle"][-1] == pytest.approx(200.0)
+    report = rig.ledger.report()
+    assert report["all"]["completions"] == 1 and [each["language"] for each in report["by_language"]] == ["python"]
+    await client.close()
+    await rig.server.stop()
+    rig.ledger.close()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
