@@ -1,122 +1,96 @@
-"""Continuous batching (Orca, OSDI 2022) under ragged exits, simulated over the exits of recorded completions.
+"""How much faster, and for how much less energy a token, are several rows in one batch, each with its own cache?
 
-A server has slots, each with one completion; where one ends, the next begins. A token of a slot runs the layers up to its exit, and at
-each of them the positions that wait there (deferred fill, as in `decoding/kv_cache.py`). A step costs what its layers' weights and its
-positions cost. Two schedules are compared:
-
-- *together*: all slots decode a token at once. The weights of a layer are read where one slot is that deep.
-- *grouped*: slots wait between exits, and the span of layers for which most wait runs next.
-
-Prompts are no part of it.
+The demo's files are cut at their places of completion, and all are completed by a fixed number of tokens at most, cold, over and over; the
+batch sizes take turns. A batch holds so many sessions; what they have to run over a few positions runs in one call of the kernel
+(`green-code evaluate --batch`). Texts are the same in every arm, which is checked. Prompts are short, and their time counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from statistics import fmean
 
-Schedule = Literal["together", "grouped"]
-Trace = Sequence[int]
-"""Of a completion: the depth at which each token was decoded, 1 to L."""
+from green_code.cli.demo import samples
+from green_code.engine.loading import Runtime
+from green_code.engine.requests import completion_params
+from green_code.link.messages import CompletionParams, Decoding
+from green_code.problems import Problem
+from green_code_lab.evaluation.together import complete_together
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, mean_figure
+from green_code_lab.experiments.plots import Curves
+from green_code_lab.experiments.windows import Spent, take_turns
 
-
-@dataclass(frozen=True)
-class StepCosts:
-    """Joules or seconds: of a layer's weights and of a position in it, of the head's weights and of a position in it."""
-
-    layer: float
-    position: float
-    head: float = 0.0
-    head_position: float = 0.0
-
-
-@dataclass
-class Served:
-    """What was served. `reads`: layers whose weights were read, over all steps."""
-
-    tokens: int = 0
-    steps: int = 0
-    reads: int = 0
-    positions: int = 0
-    heads: int = 0
-    head_positions: int = 0
-
-    def cost(self, costs: StepCosts) -> float:
-        layers = costs.layer * self.reads + costs.position * self.positions
-        return layers + costs.head * self.heads + costs.head_position * self.head_positions
+SIZES = (1, 2, 4, 8)
+MODES: tuple[Decoding, ...] = ("full", "exact")
+PROMPT_CHARACTERS = 200
+TOKENS = 24
+"""Of a completion, at most."""
 
 
-@dataclass
-class _Slot:
-    """A completion that is served. `waiting`: of earlier tokens, by layer from 1, how many have not run there; `span`: runs next."""
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    rows = {mode: _rows(runtime.model, mode) for mode in MODES}
+    texts: dict[Decoding, list[str]] = {}
 
-    trace: Trace
-    waiting: list[int]
-    token: int = 0
-    span: int = 0
+    def complete_all(mode: Decoding, size: int) -> int:
+        done = list(complete_together(runtime, [{**row} for row in rows[mode]], size))
+        if texts.setdefault(mode, [each["text"] for each in done]) != [each["text"] for each in done]:
+            raise Problem("internal_error", f"a batch of {size} gave another text in {mode}; this is a bug.")
+        return sum(each["tokens"] for each in done)
 
-    @property
-    def depth(self) -> int:
-        return self.trace[self.token]
-
-    def run(self, layers: range) -> int:
-        """Positions that run in these layers with the current token."""
-        count = sum(1 + self.waiting[layer] for layer in layers)
-        for layer in layers:
-            self.waiting[layer] = 0
-        return count
-
-    def decoded(self) -> bool:
-        """The current token is decoded; whether it was the last."""
-        for layer in range(self.depth + 1, len(self.waiting)):
-            self.waiting[layer] += 1
-        self.token, self.span = self.token + 1, 0
-        return self.token == len(self.trace)
+    works = {(mode, size): partial(partial, complete_all, mode, size) for mode in MODES for size in SIZES}
+    windows, settings = take_turns(runtime, works, args, report)
+    completions = f"{len(rows['full'])} prompts of at most {PROMPT_CHARACTERS} characters from the demo's files, at most {TOKENS} tokens each"
+    return {"settings": {**settings, "completions": completions}, "sizes": figures(windows)}
 
 
-@dataclass
-class _Server:
-    layers: int
-    slots: int
-    queue: list[Trace]
-    busy: list[_Slot] = field(default_factory=list)
+def _rows(model: str, mode: Decoding) -> list[CompletionParams]:
+    """Twice the greatest batch, so that a batch stays full."""
+    found = [
+        completion_params(
+            prefix[-PROMPT_CHARACTERS:],
+            model=model,
+            decoding=mode,
+            max_tokens=TOKENS,
+            single_line=False,
+            max_lines=1000,
+        )
+        for _, prefix, _, _ in samples()
+    ]
+    while len(found) < 2 * max(SIZES):
+        found += [{**row, "prefix": row["prefix"][len(row["prefix"]) // 3 :]} for row in found]
+    return found[: 2 * max(SIZES)]
 
-    def admit(self) -> bool:
-        """Fill free slots; whether there is anything to do."""
-        while self.queue and len(self.busy) < self.slots:
-            self.busy.append(_Slot(self.queue.pop(), [0] * (self.layers + 1)))
-        return bool(self.busy)
+
+def figures(windows: dict[tuple[Decoding, int], list[Spent]]) -> list[Found]:
+    """Means over windows, for each token; ratios to a batch of one, repetition by repetition."""
+
+    def ratios(mode: Decoding, own: list[Spent]) -> tuple[list[float], list[float]]:
+        pairs = list(zip(own, windows[mode, 1], strict=True))
+        faster = mean_figure([one.wall_seconds / each.wall_seconds for each, one in pairs])
+        return faster, mean_figure([1 - each.joules / one.joules for each, one in pairs])
+
+    found = list[Found]()
+    for (mode, size), own in windows.items():
+        faster, saved = ratios(mode, own)
+        found.append({
+            "mode": mode, "size": size, "tokens_per_second": mean_figure([1 / each.wall_seconds for each in own]),
+            "joules": mean_figure([each.joules for each in own]), "cpu_seconds": fmean(each.cpu_seconds for each in own),
+            "faster": faster, "saved": saved,
+        })  # fmt: skip
+    return found
 
 
-def simulate(traces: Sequence[Trace], layers: int, exits: Sequence[int], slots: int, schedule: Schedule) -> Served:
-    """Serve all completions in their order.
-
-    Args:
-        traces: none empty; depths are of `exits` or `layers`. exits: ascending; at each that a token reaches, the head is read.
-    """
-    depths = [*exits, layers]
-    spans = [range(first + 1, last + 1) for first, last in zip([0, *exits], depths, strict=True)]
-    server, served = _Server(layers, slots, list(reversed(traces))), Served()
-    while server.admit():
-        chosen = range(len(spans))
-        if schedule == "grouped":
-            waiting = [sum(slot.span == span for slot in server.busy) for span in chosen]
-            most = max((count, span) for span, count in enumerate(waiting))[1]
-            chosen = range(most, most + 1)
-        served.steps += 1
-        for span in chosen:
-            running = [slot for slot in server.busy if slot.span == span]
-            if not running:
-                continue
-            served.reads += len(spans[span])
-            served.positions += sum(slot.run(spans[span]) for slot in running)
-            served.heads += 1
-            served.head_positions += len(running)
-            for slot in running:
-                slot.span += 1
-                if slot.depth == depths[span]:
-                    served.tokens += 1
-                    if slot.decoded():
-                        server.busy.remove(slot)
-    return served
+EXPERIMENT = Experiment(
+    "batching", "Many rows in one batch", __doc__, measure, {"window-seconds": 6.0, "repetitions": 4},
+    (
+        Table(
+            "sizes", "By batch size",
+            "*Faster* and *saved*: against a batch of one, of the same repetition. Prompts are in all figures.",
+            (
+                ("decoding", "mode", "1"), ("rows in a batch", "size", "0"), ("tokens/s", "tokens_per_second", "1"), ("faster", "faster", "x2"),
+                ("J a token", "joules", "3"), ("saved", "saved", "%"), ("CPU-ms a token", "cpu_seconds", "m1"),
+            ),
+        ),
+    ),
+    Curves("Tokens a second by batch size", "sizes", None, "size", "tokens_per_second", "rows in a batch", "tokens/s", "mode"),
+)  # fmt: skip

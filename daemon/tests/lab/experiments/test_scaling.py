@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from green_code.models.rows import ROWS
 from green_code_lab.experiments import scaling
-from green_code_lab.experiments.batching import Schedule, Served, StepCosts, simulate
+from green_code_lab.experiments.continuous_batching import Schedule, Served, StepCosts, simulate
 from green_code_lab.experiments.cost_model import CARDS, OnCard, fitted
 from green_code_lab.lite.plan import PLANNED
 
