@@ -33,8 +33,8 @@ from green_code.kernels.weight_bits import bits_for
 from green_code.models.rows import ROWS
 from green_code.problems import Problem
 from green_code.work import Prices
-from green_code_lab.experiments.continuous_batching import Schedule, StepCosts, Trace, simulate
 from green_code_lab.experiments.common import choose_rows, drafting_policy, stream
+from green_code_lab.experiments.continuous_batching import Schedule, StepCosts, Trace, simulate
 from green_code_lab.experiments.cost_model import CARDS, OnCard, fitted
 from green_code_lab.experiments.experiment import ROWS as ROW_ARGUMENTS
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table
