@@ -10,6 +10,7 @@ import numpy as np
 
 from green_code.kernels.binding import (
     ACTIVATIONS,
+    CHUNK,
     HEAD_ROWS,
     ROTARY_BLOCK,
     CLayer,
@@ -22,11 +23,12 @@ from green_code.kernels.binding import (
     Scratch,
 )
 from green_code.kernels.buffers import KernelBuffers
+from green_code.kernels.exit_classifier import exit_probability_function
 from green_code.kernels.packing import PREVIEW, head_weight, kv_projection_name, lens_name, reads_rows, unpack
 from green_code.kernels.padding import Padding
 from green_code.kernels.thread_pool import ThreadPool
 from green_code.kernels.weight_bits import candidate_bytes
-from green_code.models.backend import Buffers, TopToken, top_token_of
+from green_code.models.backend import Buffers, ExitParameters, ExitProbability, ExitQuestion, TopToken, top_token_of
 from green_code.models.config import ModelConfig, Rope, inverse_frequencies
 from green_code.models.shapes import EMBEDDING, POSITIONS
 
@@ -134,6 +136,36 @@ class KernelDecoder:
         if pool is not None:
             self._threads.back_off()
 
+    def run_rows(self, first: int, last: int, rows: Sequence[tuple[Buffers, int]]) -> None:
+        """Layers `first` … `last` over one position of each of several caches, in place; the weights are read once for all of them.
+
+        Each row's result is that of `run_layers`, to the bit.
+
+        Args:
+            rows: buffers and position, at most CHUNK; rows of one cache in ascending order.
+        Raises:
+            ValueError: see `run_layers`.
+        """
+        if not 1 <= first <= last <= self.config.layers or len(rows) > CHUNK:
+            raise ValueError(f"layers {first} … {last} of {self.config.layers}, over {len(rows)} rows")
+        own = [(self._own(buffers), position) for buffers, position in rows]
+        for buffers, position in own:
+            self._address(buffers, position, position + 1)
+        self._allocate(max((position + 1 for _, position in own), default=0))
+        states = np.stack([buffers.padded[position] for buffers, position in own])
+        count = len(own)
+        starts = (ctypes.c_int * count)(*(position for _, position in own))
+        capacities = (ctypes.c_int * count)(*(buffers.capacity for buffers, _ in own))
+        keys, values = ((ctypes.c_void_p * count)(*(buffers.addresses[part] for buffers, _ in own)) for part in (1, 2))
+        pool = self._threads.open(count)
+        self.kernel.run_rows(
+            self._model, first - 1, last, states.ctypes.data, starts, capacities, keys, values, count, self._scratch.structure, pool
+        )  # fmt: skip
+        if pool is not None:
+            self._threads.back_off()
+        for (buffers, position), state in zip(own, states, strict=True):
+            buffers.padded[position] = state
+
     def project_kv(self, first: int, last: int, buffers: Buffers, start: int, stop: int, propagated: bool) -> None:
         """See `Backend`; errors are those of `run_layers`."""
         self.kernel.project_kv(*self._arguments(first, last, buffers, start, stop), propagated)
@@ -163,13 +195,24 @@ class KernelDecoder:
         )
         return out[:, : self.config.width]
 
-    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+    def top_tokens(
+        self, buffers: Buffers, positions: Sequence[int], depth: int, question: ExitQuestion | None = None
+    ) -> list[TopToken]:
         """See `Backend`; by the SVD head where there is one, otherwise by a preview in 4 bits or the whole head in 8 (`head_bits`)."""
         own, first, end, count = self._own(buffers), positions[0], positions[-1] + 1, len(positions)
         at = self._address(own, first, end)
         if end - first != count:
             gathered = own.padded[list(positions)]
             at = gathered.ctypes.data
+        return self._tops_at(at, count, depth)
+
+    def top_tokens_of(self, rows: Sequence[tuple[Buffers, int]], depth: int) -> list[TopToken]:
+        """`top_tokens` of one position of each of several caches."""
+        gathered = np.stack([self._own(buffers).padded[position] for buffers, position in rows])
+        return self._tops_at(gathered.ctypes.data, len(rows), depth)
+
+    def _tops_at(self, at: int, count: int, depth: int) -> list[TopToken]:
+        """Of `count` padded states that lie one after the other."""
         lens, gain = self._lenses.get(depth, (None, None))
         tops: list[TopToken] = []
         for done in range(0, count, HEAD_ROWS):
@@ -205,6 +248,13 @@ class KernelDecoder:
             self._scratch.structure,
         )  # fmt: skip
         return top_token_of(tokens, self._scratch.output[: len(tokens)])
+
+    def exit_probability(self, parameters: ExitParameters) -> ExitProbability | None:
+        """See `Backend`."""
+        return exit_probability_function(self, parameters)
+
+    def synchronise(self) -> None:
+        """See `Backend`."""
 
     def state(self, buffers: Buffers, position: int) -> np.ndarray:
         """See `Backend`: a view."""
