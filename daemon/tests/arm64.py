@@ -27,7 +27,6 @@ WITHOUT = ("debconf", "cdebconf")
 """They ask questions when a package is installed."""
 GLIBC = ("2014", "_2_17", "_2_28", "_2_34")  # what a wheel may ask for
 LAUNCHER = '#!/bin/sh\nexec qemu-aarch64 -L "{root}" "{python}" "$@"\n'
-CUSTOMIZE = "import sys\n\nsys.executable = {launcher!r}  # for processes that a test starts\n"
 
 
 def interpreter(folder: Path) -> Path:
@@ -83,16 +82,16 @@ def main(folder: Path, lock: Path, *arguments: str) -> None:
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     python = interpreter(folder)
-    launcher, customize = folder / "python", folder / "launch" / "sitecustomize.py"
+    launcher = folder / "python"
     launcher.write_text(LAUNCHER.format(root=folder / "root", python=python), "utf-8")
     launcher.chmod(0o755)
-    customize.parent.mkdir(exist_ok=True)
-    customize.write_text(CUSTOMIZE.format(launcher=str(launcher)), "utf-8")
-    modules = [customize.parent, packages(folder, lock, python.name.removeprefix("python")), DAEMON]
-    path = os.pathsep.join(
-        [*map(str, modules), *site.getsitepackages()]
-    )  # compiled modules there have names of another platform
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    modules = [packages(folder, lock, python.name.removeprefix("python")), *site.getsitepackages()]
+    # Not in PYTHONPATH, which tests set. Compiled modules of the last folders have names of another platform.
+    own = folder / "root/usr/lib/python3/dist-packages"
+    own.mkdir(exist_ok=True)
+    children = f"import sys; sys.executable = {str(launcher)!r}"  # for processes that a test starts
+    (own / "arm64.pth").write_text("\n".join([children, *map(str, modules)]), "utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(DAEMON), "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     os.execve(launcher, [str(launcher), "-m", "pytest", *arguments], environment)
 
 
