@@ -23,7 +23,7 @@ from green_code_lab.experiments.windows import Spent, take_turns
 SIZES = (1, 2, 4, 8)
 MODES: tuple[Decoding, ...] = ("full", "exact")
 PROMPT_CHARACTERS = 200
-TOKENS = 24
+TOKENS = 16
 """Of a completion, at most."""
 
 
@@ -44,7 +44,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
 
 
 def _rows(model: str, mode: Decoding) -> list[CompletionParams]:
-    """Twice the greatest batch, so that a batch stays full."""
+    """As many as the greatest batch holds."""
     found = [
         completion_params(
             prefix[-PROMPT_CHARACTERS:],
@@ -56,9 +56,9 @@ def _rows(model: str, mode: Decoding) -> list[CompletionParams]:
         )
         for _, prefix, _, _ in samples()
     ]
-    while len(found) < 2 * max(SIZES):
+    while len(found) < max(SIZES):
         found += [{**row, "prefix": row["prefix"][len(row["prefix"]) // 3 :]} for row in found]
-    return found[: 2 * max(SIZES)]
+    return found[: max(SIZES)]
 
 
 def figures(windows: dict[tuple[Decoding, int], list[Spent]]) -> list[Found]:
