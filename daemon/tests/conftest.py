@@ -1,4 +1,4 @@
-"""What every test leaves as it was."""
+"""What every test leaves as it was, and what it may spend."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# For torch, numpy and their children: small models are slower on more threads, above all beside other work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# `make test-all` takes the second. Time tells nothing on a busy machine.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True)

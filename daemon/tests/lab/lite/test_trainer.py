@@ -65,6 +65,24 @@ def run(folder: Path, recipe: Recipe = RECIPE) -> dict[str, torch.Tensor]:
     return train(inputs(), recipe, folder, lambda _: None)
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
+    """Folder and weights of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, run(folder)
+
+
+@pytest.fixture
+def finished(whole_run: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path) -> Path:
+    """A copy of its folder."""
+    return Path(shutil.copytree(whole_run[0], tmp_path / "run"))
+
+
+@pytest.fixture
+def whole(whole_run: tuple[Path, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return whole_run[1]
+
+
 def assert_learned_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     """The same change up to rounding, which AdamW makes large where a gradient is next to nothing."""
     for name in one:
@@ -87,7 +105,9 @@ def test_exits_learn_and_the_embedding_does_not(tmp_path: Path, teacher: str) ->
     assert all(after[depth] < before[depth] / 2 for depth in (2, 4, 6))
 
 
-def test_a_run_that_stops_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_stops_resumes_to_the_same_weights(
+    whole: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checked = Monitors.check_losses
 
     def stop(self: Monitors, step: int, found: dict[int, float]) -> None:
@@ -99,7 +119,7 @@ def test_a_run_that_stops_resumes_to_the_same_weights(tmp_path: Path, monkeypatc
         patch.setattr(Monitors, "check_losses", stop)
         train(inputs(), RECIPE, tmp_path / "stopped", lambda _: None, checkpoint_seconds=0)
     assert torch.load(tmp_path / "stopped" / checkpoint.STATE, weights_only=True)["step"] == 8
-    resumed, whole = run(tmp_path / "stopped"), run(tmp_path / "whole")
+    resumed = run(tmp_path / "stopped")
     for name, weight in whole.items():
         torch.testing.assert_close(resumed[name], weight, msg=lambda text, name=name: f"{name}: {text}")
 
@@ -161,13 +181,12 @@ def test_going_on_from_a_bundles_weights_begins_at_its_step(tmp_path: Path) -> N
     assert (state["warm_from"], state["earlier"]) == (6, [{"tokens": 7}])
 
 
-def test_small_parts_of_a_batch_give_the_same_weights(tmp_path: Path) -> None:
-    whole, parts = run(tmp_path / "whole"), run(tmp_path / "parts", replace(RECIPE, micro_batch=1))
-    assert_learned_alike(parts, whole)
+def test_small_parts_of_a_batch_give_the_same_weights(whole: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    assert_learned_alike(run(tmp_path / "parts", replace(RECIPE, micro_batch=1)), whole)
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does(whole: dict[str, torch.Tensor], tmp_path: Path) -> None:
     """By accelerate's launcher on the CPU; the batch is dealt to both."""
     script = tmp_path / "run.py"
     script.write_text(
@@ -183,21 +202,18 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
     subprocess.run(launch, check=True, env=environment, capture_output=True, timeout=120)
-    one = run(tmp_path / "one")
     two = torch.load(tmp_path / "two" / checkpoint.STATE, weights_only=True)["weights"]
-    assert_learned_alike(two, one)
+    assert_learned_alike(two, whole)
 
 
-def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    run(tmp_path / "run")
+def test_checkpoint_of_another_recipe_is_refused(finished: Path) -> None:
     with pytest.raises(Problem, match=r"another run \(learning_rate differ"):
-        run(tmp_path / "run", replace(RECIPE, learning_rate=1e-5))
+        run(finished, replace(RECIPE, learning_rate=1e-5))
 
 
-def test_checkpoint_of_another_model_or_corpus_is_refused(tmp_path: Path) -> None:
-    run(tmp_path / "run")
+def test_checkpoint_of_another_model_or_corpus_is_refused(finished: Path) -> None:
     with pytest.raises(Problem, match=r"another run \(base differ"):
-        train(replace(inputs(), subject={"base": "other"}), RECIPE, tmp_path / "run", lambda _: None)
+        train(replace(inputs(), subject={"base": "other"}), RECIPE, finished, lambda _: None)
 
 
 def test_a_log_that_was_cut_in_the_middle_of_a_row_goes_on(tmp_path: Path) -> None:
@@ -215,9 +231,8 @@ def test_a_damaged_checkpoint_is_reported(tmp_path: Path) -> None:
         run(tmp_path / "run")
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(tmp_path / "run", RECIPE)
-    before = (tmp_path / "run" / checkpoint.STATE).read_bytes()
+def test_a_full_disk_keeps_the_checkpoint_before(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (finished / checkpoint.STATE).read_bytes()
 
     def full(_state: object, part: Path) -> None:
         part.write_bytes(b"a part")
@@ -225,9 +240,9 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(Problem, match=r"free .* GB"):
-        checkpoint.save(tmp_path / "run", RECIPE, {"weights": BASE})
-    assert (tmp_path / "run" / checkpoint.STATE).read_bytes() == before
-    assert not list((tmp_path / "run").glob("*.part"))
+        checkpoint.save(finished, RECIPE, {"weights": BASE})
+    assert (finished / checkpoint.STATE).read_bytes() == before
+    assert not list(finished.glob("*.part"))
 
 
 def test_no_room_for_checkpoints_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,30 +253,27 @@ def test_no_room_for_checkpoints_is_said_before_the_run(tmp_path: Path, monkeypa
 
 
 def test_a_run_goes_on_in_the_room_that_its_second_checkpoint_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(tmp_path / "run")
     usage, size = (shutil.disk_usage(tmp_path), sum(w.nbytes for n, w in BASE.items() if n.startswith("layers.")))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4 * size))
-    run(tmp_path / "run")
+    run(finished)
     with pytest.raises(Problem, match="checkpoints need"):
         run(tmp_path / "another")
 
 
-def test_the_log_of_a_run(tmp_path: Path) -> None:
-    run(tmp_path / "run")
-    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+def test_the_log_of_a_run(finished: Path) -> None:
+    last = json.loads((finished / "log.jsonl").read_text().splitlines()[-1])
     assert last["tokens"] == RECIPE.tokens
     assert last["joules"] >= 0 and last["seconds_left"] == 0
     assert last["energy_source"] in ("estimate", "rapl", "nvml")
-    scores = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
+    scores = [json.loads(line) for line in (finished / "scores.jsonl").read_text().splitlines()]
     assert [row["tokens"] for row in scores] == [0, RECIPE.tokens // 2, RECIPE.tokens]
     assert set(scores[0]["scores"]["java"]["agreement"]) == {"2", "3", "4", "5", "6"}
 
 
-def test_what_is_shipped_keeps_what_was_learned(tmp_path: Path) -> None:
-    run(tmp_path / "run")
-    learned = torch.load(tmp_path / "run" / checkpoint.STATE, weights_only=True)["weights"]
+def test_what_is_shipped_keeps_what_was_learned(finished: Path, tmp_path: Path) -> None:
+    learned = torch.load(finished / checkpoint.STATE, weights_only=True)["weights"]
     some = {n: w for n, w in learned.items() if "mlp_out" not in n and "qkv" in n}
     write_delta(BASE, some, 6, tmp_path / "d")
     delta = Delta(tmp_path / "d")
