@@ -5,28 +5,38 @@ Must not know: what is in them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 
-def replace_file(path: Path, content: str) -> None:
-    """Write a file of the user's alone, in place of an older one.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A file of the user's alone to write; at the end it takes the place of an older one. It keeps line ends as they are written.
 
     Raises:
-        OSError: it cannot be written; the older one is still there.
+        OSError: it cannot be written. After this or any other exception the older one is still there.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            yield file
         sync(part)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def replace_file(path: Path, content: str) -> None:
+    """`replacing`, where the whole content is at hand. Raises OSError."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def sync(path: Path) -> None:

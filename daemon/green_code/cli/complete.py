@@ -19,7 +19,7 @@ from typing import Any, Final
 from green_code import folders
 from green_code.energy.ledger import Ledger
 from green_code.engine.local import complete_here
-from green_code.engine.process import default_loader
+from green_code.engine.process import import_loader
 from green_code.engine.requests import check_params, stop, threshold
 from green_code.languages import BY_SUFFIX
 from green_code.link import messages
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     progress = _progress_printer()
     if args.no_engine:
         ledger = Ledger(folders.ledger_path(), mends=False)
-        result = complete_here(params, default_loader, ledger, progress)
+        result = complete_here(params, import_loader(), ledger, progress)
         ledger.close()
         if ledger.problem is not None:
             print(f"green-code: {ledger.problem}", file=sys.stderr)

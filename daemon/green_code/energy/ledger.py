@@ -22,9 +22,19 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from green_code.energy.ledger_file import COLUMNS, SCHEMA, open_to_read, open_to_write, roll_up, rows_of, unusable
+from green_code.energy.ledger_file import (
+    COLUMNS,
+    FAILURES,
+    SCHEMA,
+    open_to_read,
+    open_to_write,
+    roll_up,
+    rows_of,
+    unusable,
+)
 from green_code.energy.rows import Row, now_text, today_text
 from green_code.energy.totals import report_of, totals_of_today
+from green_code.problems import in_one_line
 from green_code.report import Report, Totals
 
 log = logging.getLogger(__name__)
@@ -136,7 +146,7 @@ class Ledger:
                 written = self._thread.submit(self._write)
         if written is not None:
             written.result()
-            with contextlib.suppress(sqlite3.Error), contextlib.closing(self._snapshot()) as database:
+            with contextlib.suppress(*FAILURES), contextlib.closing(self._snapshot()) as database:
                 return read(database)
         with contextlib.closing(_new_in_memory()) as database:
             return read(database)
@@ -148,7 +158,7 @@ class Ledger:
         if not waiting:
             return open_to_read(self.path)
         database = _new_in_memory()
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(open_to_read(self.path)) as file:
+        with contextlib.suppress(*FAILURES), contextlib.closing(open_to_read(self.path)) as file:
             rows = file.execute(f"SELECT {', '.join(COLUMNS)} FROM completions")
             database.executemany(_INSERT, rows)
         _execute(database, waiting)
@@ -164,12 +174,12 @@ class Ledger:
         try:
             try:
                 self._write_once()
-            except (sqlite3.Error, OSError) as error:
+            except FAILURES as error:
                 if not (self._mends and unusable(error)):
                     raise
                 self._set_aside(error)
                 self._write_once()
-        except (sqlite3.Error, OSError) as error:
+        except FAILURES as error:
             self._wait(error)
         except Exception:
             log.exception("the energy ledger failed")
@@ -184,7 +194,7 @@ class Ledger:
             self._notice(state, self._left)
         with contextlib.closing(open_to_write(self.path, check=state != self._left)) as database:
             if self._mends and self._rolled_up != today:
-                with contextlib.suppress(sqlite3.Error):  # it can wait until tomorrow
+                with contextlib.suppress(*FAILURES):  # it can wait until tomorrow
                     roll_up(database)
             self._rolled_up = today
             if waiting:
@@ -211,7 +221,7 @@ class Ledger:
         """What could not be written waits for the next attempt."""
         self.in_memory = True
         self._set_problem(
-            f"The energy ledger {self.path} cannot be written ({error}); its rows wait in memory. "
+            f"The energy ledger {self.path} cannot be written ({in_one_line(error)}); its rows wait in memory. "
             "Free some disk space, or set GREEN_CODE_DATA_DIR to a writable folder."
         )
         with self._guard:
@@ -231,7 +241,9 @@ class Ledger:
             if (beside := self.path.with_name(self.path.name + suffix)).exists():
                 beside.replace(aside.with_name(aside.name + suffix))
         self._left = None
-        self._set_problem(f"The energy ledger cannot be used ({error}). It is now {aside.name}; a new one was created.")
+        self._set_problem(
+            f"The energy ledger cannot be used ({in_one_line(error)}). It is now {aside.name}; a new one was created."
+        )
 
     def _set_problem(self, problem: str) -> None:
         if problem != self.problem:

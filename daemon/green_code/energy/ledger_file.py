@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Final
 
 from green_code.energy.rows import ROLLED_UP, Row, today_text
 from green_code.energy.totals import report_of
-from green_code.problems import Problem
+from green_code.problems import Problem, in_one_line
 from green_code.report import Report
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ BUSY_SECONDS = 2.0
 """How long a statement waits for another program's lock."""
 
 _TYPES = {"int": "INTEGER", "float": "REAL", "str": "TEXT"}
+_KINDS = tuple({"int": int, "float": float, "str": str}[str(field.type)] for field in fields(Row))
 SCHEMA = ", ".join(
     f"{field.name} {_TYPES[str(field.type)]} NOT NULL" + (" PRIMARY KEY" if field.name == "id" else "")
     for field in fields(Row)
@@ -37,6 +39,8 @@ SCHEMA = ", ".join(
 _VERSION = 5
 _OTHER_VERSION = f"it has schema version {{}}, this release uses {_VERSION}"
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLite's result codes
+FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, OSError)
+"""What using a file can raise. Of a damaged schema SQLite's message may quote bytes that are no text."""
 
 _SUMMED_UP = {
     "id": "lower(hex(randomblob(16)))",
@@ -60,7 +64,9 @@ def unusable(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)  # since Python 3.11
     if code is not None:
         return code & 0xFF in (_CORRUPT, _NOT_A_DATABASE)
-    return isinstance(error, Outdated) or any(words in str(error) for words in ("malformed", "not a database"))
+    return isinstance(error, (Outdated, UnicodeDecodeError)) or any(
+        words in str(error) for words in ("malformed", "not a database")
+    )
 
 
 def open_to_write(path: Path, check: bool) -> sqlite3.Connection:
@@ -69,12 +75,12 @@ def open_to_write(path: Path, check: bool) -> sqlite3.Connection:
     Args:
         check: read the whole file, and raise if it is damaged.
     Raises:
-        sqlite3.Error, OSError: `unusable` says whether the file is damaged.
+        one of FAILURES: `unusable` says whether the file is damaged.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # SQLite would follow the umask
-    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    database = _connect(str(path))
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
@@ -94,18 +100,25 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a snapshot, for reading alone.
 
     Raises:
-        sqlite3.Error: there is no file, or it cannot be read.
+        one of FAILURES: there is no file, or it cannot be read.
     """
-    database = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-    )
+    database = _connect(f"{path.absolute().as_uri()}?mode=ro")
     try:
         database.execute("BEGIN")
         if _version(database) == 0:
             raise Outdated("it has no rows of ours")
+        _check_columns(database)
     except BaseException:
         database.close()
         raise
+    return database
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    database = sqlite3.connect(name, uri=name.startswith("file:"), timeout=BUSY_SECONDS, isolation_level=None)
+    database.text_factory = lambda text: text.decode(
+        "utf-8", "replace"
+    )  # a damaged letter costs no more than a damaged digit
     return database
 
 
@@ -119,10 +132,15 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def check_file(database: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError if the file is damaged."""
+    """Raises one of FAILURES if the file is damaged."""
     found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(f"database disk image is malformed: {' '.join(found.split())}")
+    _check_columns(database)
+
+
+def _check_columns(database: sqlite3.Connection) -> None:
+    """Raises Outdated if the table has others."""
     try:
         database.execute(f"SELECT {', '.join(COLUMNS)} FROM completions LIMIT 1").fetchall()
     except sqlite3.OperationalError as error:
@@ -142,11 +160,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
     try:
         with contextlib.closing(open_to_read(path)) as database:
             yield database
-    except sqlite3.Error as error:
+    except FAILURES as error:
         fix = "the engine sets it aside at its next completion, and begins a new one"
         if not unusable(error):
             fix = "try again; if it stays so, see who may read that file"
-        raise Problem("cache_unwritable", f"The energy ledger {path} cannot be read ({error}): {fix}.") from error
+        raise Problem(
+            "cache_unwritable", f"The energy ledger {path} cannot be read ({in_one_line(error)}): {fix}."
+        ) from error
 
 
 def read_report(path: Path) -> Report:
@@ -165,8 +185,10 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def rows_of(database: sqlite3.Connection) -> Iterator[Row]:
-    """Every row, the oldest first."""
+    """Every row, the oldest first. Raises sqlite3.DatabaseError if the file is damaged."""
     for values in database.execute(f"SELECT {', '.join(COLUMNS)} FROM completions ORDER BY time"):
+        if not all(map(isinstance, values, _KINDS)):
+            raise sqlite3.DatabaseError("database disk image is malformed: a value has another type")
         yield Row(*values)
 
 
@@ -185,9 +207,9 @@ def delete_rows(path: Path) -> int:
                 (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         for aside in path.parent.glob(f"{path.name}.damaged-*"):
             aside.unlink()
-    except (sqlite3.Error, OSError) as error:
+    except FAILURES as error:
         fix = "Delete that file; the engine creates a new one." if unusable(error) else "Try again."
-        raise Problem("cache_unwritable", f"{path} could not be emptied ({error}). {fix}") from error
+        raise Problem("cache_unwritable", f"{path} could not be emptied ({in_one_line(error)}). {fix}") from error
     if busy:
         log.warning("another program reads the ledger; deleted rows leave the disk when it has finished")
     return deleted

@@ -14,6 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.random import (
+    default_rng,
+)  # NumPy imports it late, when an engine that serves may lack memory (process.import_loader)
 
 from green_code.decoding.exit_classifier import ExitClassifier, parameter_shapes
 from green_code.decoding.exit_policies import ExitView, agent_for
@@ -184,7 +187,7 @@ def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[st
 
 
 def _any_classifier(width: int, exit: int) -> ExitClassifier:
-    generator = np.random.default_rng(0)
+    generator = default_rng(0)
     shapes = parameter_shapes(width, 1)
     return ExitClassifier(
         (exit,), {name: generator.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}

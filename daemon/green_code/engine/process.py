@@ -2,7 +2,8 @@
 
 At the end requests are answered, then the socket and the lock are removed (so that a new engine can start at once), then
 the model. SIGTERM and SIGINT end it cleanly; kill −9 leaves a socket that the next engine removes.
-Must not know: what a model is. Only `default_loader` imports the code for models, on the loader's thread.
+Must not know: what a model is. Only `import_loader` imports the code for models, before the engine listens: a compiled module whose
+import fails stays broken for the life of its process.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from green_code import __version__, folders
 from green_code.energy.ledger import Ledger
-from green_code.engine.interfaces import LoadRuntime, MakeRoom, Progress, Runtime
+from green_code.engine.interfaces import LoadRuntime
 from green_code.engine.reload import BundleWatcher
 from green_code.engine.service import Service
 from green_code.link.discovery import ALREADY_RUNNING, Claim, Place, place
 from green_code.link.server import LinkServer
 from green_code.logs import log_to
+from green_code.problems import Problem, in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +36,33 @@ LOG_BYTES = 1 << 20
 LOG_FILES = 2
 
 
-def default_loader(model: str, progress: Progress, device: str, make_room: MakeRoom) -> Runtime:
-    """Loads a real model. The import takes seconds, so it happens here, while clients see the status."""
-    from green_code.engine import loading
+def import_loader() -> LoadRuntime:
+    """What loads real models, with all that serving needs on the processor.
 
-    loaded: Runtime = loading.load_runtime(model, progress, device, make_room)
-    return loaded
+    Raises:
+        Problem: something cannot be imported, for example because memory is scarce.
+    """
+    try:
+        from green_code.engine.loading import load_runtime
+    except Exception as error:
+        log.error("the code for models cannot be imported", exc_info=error)
+        raise Problem(
+            "no_memory" if isinstance(error, MemoryError) else "internal_error",
+            f"The engine cannot import what it needs ({in_one_line(error)}). Close other programs if memory is scarce, then try again; "
+            "if it stays so, run Green Code: Set Up.",
+        ) from error
+    loader: LoadRuntime = load_runtime
+    return loader
 
 
-def run_engine(load: LoadRuntime = default_loader) -> int:
-    """Run the engine until it is stopped; returns the exit status, ALREADY_RUNNING if another one lives."""
+def run_engine(prepare: Callable[[], LoadRuntime] = import_loader) -> int:
+    """Run the engine until it is stopped; returns the exit status, ALREADY_RUNNING if another one lives.
+
+    Args:
+        prepare: called before the engine listens; returns what loads a model.
+    Raises:
+        Problem: of `prepare`, or the lock cannot be taken.
+    """
     where = place()
     claim = Claim(where)
     if not claim.take():
@@ -51,7 +71,7 @@ def run_engine(load: LoadRuntime = default_loader) -> int:
     _log_to(where.log_path)
     faulthandler.enable()
     try:
-        asyncio.run(_serve(where, claim, load))
+        asyncio.run(_serve(where, claim, prepare()))
     finally:
         claim.release()
         log.info("engine ended")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from green_code.energy import ledger as ledger_module
+from green_code.energy.export import export
 from green_code.energy.ledger import Ledger
 from green_code.energy.ledger_file import read_report, read_rows
 from green_code.problems import Problem
@@ -45,6 +46,17 @@ def _overwrite_a_page(path: Path) -> None:
         file.write(b"\xa5" * 4096)
 
 
+def _damage_the_schema(path: Path) -> None:
+    """SQLite's message quotes it, and it is no text."""
+    data = path.read_bytes()
+    assert b"PRIMARY" in data
+    path.write_bytes(data.replace(b"PRIMARY", b"PRIMAR\xff"))
+
+
+def _rename_a_column(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"energy_joules", b"energy_jolues"))
+
+
 def _replace_by_text(path: Path) -> None:
     (path.parent / "other").write_text("no database" * 1000)
     (path.parent / "other").replace(path)
@@ -68,6 +80,8 @@ _DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: os.truncate(path, 5000), "damaged-"),
     (_overwrite, "damaged-"),
     (_overwrite_a_page, "damaged-"),
+    (_damage_the_schema, "damaged-"),
+    (_rename_a_column, "damaged-"),
     (_replace_by_text, "damaged-"),
     (_replace_by_another, "replaced"),
 ]
@@ -142,12 +156,14 @@ def test_a_statement_that_can_never_be_written_stops_no_other(ledger: Ledger) ->
     assert ledger.today()["completions"] == 22 and ledger.problem is None
 
 
-@pytest.mark.parametrize("damage", [_overwrite, lambda path: os.truncate(path, 0)])
+@pytest.mark.parametrize(
+    "damage", [_overwrite, lambda path: os.truncate(path, 0), _damage_the_schema, _rename_a_column]
+)
 def test_readers_leave_a_damaged_file_where_it_is(ledger: Ledger, damage: Callable[[Path], object]) -> None:
     ledger.close()
     damage(ledger.path)
     content = ledger.path.read_bytes()
-    with pytest.raises(Problem, match="cannot be read"):
+    with pytest.raises(Problem, match=r"cannot be read .* the engine sets it aside"):
         read_report(ledger.path)
     with pytest.raises(Problem, match="cannot be read"):
         list(read_rows(ledger.path))
@@ -157,3 +173,41 @@ def test_readers_leave_a_damaged_file_where_it_is(ledger: Ledger, damage: Callab
     if content:
         assert other.problem is not None
         assert ledger.path.read_bytes() == content and not list(ledger.path.parent.glob("*.damaged-*"))
+
+
+def _damage_the_last_rows(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(b"\xa5" * 4096)
+
+
+def _make_a_text_a_blob(path: Path) -> None:
+    """Of the last row; the lengths stay."""
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE completions SET reason = CAST(reason AS BLOB) WHERE rowid = 400")
+    database.close()
+
+
+@pytest.mark.parametrize("damage", [_damage_the_last_rows, _make_a_text_a_blob])
+@pytest.mark.parametrize("name", ["all.csv", "all.json"])
+def test_an_export_of_a_damaged_file_leaves_the_last_one(
+    tmp_path: Path, damage: Callable[[Path], object], name: str
+) -> None:
+    ledger, file = Ledger(tmp_path / "energy.sqlite3"), tmp_path / "to" / name
+    for _ in range(400):
+        ledger.record(row())
+    ledger.close()
+    damage(ledger.path)
+    file.parent.mkdir()
+    file.write_text("the last one")
+    some = read_rows(ledger.path)
+    assert next(some), "the first rows are sound"
+    with pytest.raises(Problem, match=r"cannot be read \(database disk image is malformed"):
+        export(read_rows(ledger.path), file)
+    assert file.read_text() == "the last one" and list(file.parent.iterdir()) == [file]
+
+
+def test_a_damaged_letter_costs_no_row(ledger: Ledger) -> None:
+    ledger.close()
+    ledger.path.write_bytes(ledger.path.read_bytes().replace(b"before", b"befor\xff"))
+    assert [one.language for one in read_rows(ledger.path)] == ["befor\ufffd"] * 20

@@ -196,4 +196,4 @@ if __name__ == "__main__":
     if "--first-waits" in sys.argv and not first.exists():  # the first engine never answers, later ones do
         first.touch()
         instant.gate.clear()
-    leave(run_engine(instant))
+    leave(run_engine(lambda: instant))

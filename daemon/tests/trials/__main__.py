@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(TRIALS)}")
     parser.add_argument("--scale", type=float, default=1.0, help="1: the full run, half an hour")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
-    parser.add_argument("--model", default=DEFAULT, help="the model of recovery")
+    parser.add_argument("--model", default=DEFAULT, help="of kill, recovery and soak")
     parser.add_argument("--results", type=Path, default=ROOT / "work" / "trials" / "results.json")
     parser.add_argument("--write", action="store_true", help="also write the table into docs/reliability.md")
     args = parser.parse_args()
@@ -33,7 +33,9 @@ def main() -> int:
     chosen = {name: trial for name, trial in TRIALS.items() if not args.only or name in args.only}
     rows = run_all(chosen, Plan(Path(), args.scale, args.seed, args.model), args.results)
     every = read_results(args.results)
-    text = table([every[name] for name in TRIALS if name in every], machine())
+    whole = [every[name] for name in TRIALS if name in every and every[name]["scale"] == args.scale]
+    missing = [name for name in TRIALS if name not in [row["name"] for row in whole]]
+    text = table(whole, machine(), missing)
     print(f"\n{text}")
     if args.write:
         write_table(ROOT / "docs" / "reliability.md", text)

@@ -6,6 +6,7 @@ from tests.trials.files import damaged, hostile
 from tests.trials.kills import kills, soak
 from tests.trials.messages import editors, frames
 from tests.trials.other_user import other_user
+from tests.trials.recovery import BUSY, recovery
 from tests.trials.runner import Trial
 from tests.trials.set_up import set_up
 from tests.trials.system import allocations, clock, disk, slow_disk
@@ -19,6 +20,8 @@ TRIALS: dict[str, Trial] = {
     "models": hostile("model folders with wrong configurations", "--models"),
     "settings": damaged("settings", 5000),
     "kill": kills,
+    "recovery": recovery(100),
+    "recovery-busy": recovery(50, BUSY),
     "soak": soak,
     "disk": disk,
     "slow-disk": slow_disk,

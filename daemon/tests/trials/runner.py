@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import subprocess
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ MOST_FAILURES: Final = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """How a trial runs: `scale` 1 is the full run; `random` numbers come from `seed`; `model` is the one of recovery."""
+    """How a trial runs: `scale` 1 is the full run; `random` numbers come from `seed`; `model` is that of kill, recovery and soak."""
 
     folder: Path
     scale: float = 1.0
@@ -64,6 +65,7 @@ def run_trial(name: str, trial: Trial, plan: Plan) -> dict[str, Any]:
         "scale": plan.scale,
         "seed": plan.seed,
         "seconds": round(time.monotonic() - began, 1),
+        "revision": revision(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
     }
 
@@ -97,17 +99,28 @@ def read_results(results: Path) -> dict[str, Any]:
     return kept
 
 
-def table(rows: list[dict[str, Any]], machine: str) -> str:
-    """The rows in Markdown, with date and machine."""
-    dates = sorted({row["date"] for row in rows})
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+def table(rows: Sequence[Mapping[str, Any]], machine: str, missing: Sequence[str] = ()) -> str:
+    """The rows in Markdown, with dates, revisions and machine, and the names of those that are not there."""
     lines = ["| trial | what | count | failures | figures |", "|---|---|--:|--:|---|"]
     lines += [
         f"| {row['name']} | {row['what']} | {row['count']:,} | {row['failed']} | {row['figures'] or '—'} |"
         for row in rows
     ]
     seconds = sum(row["seconds"] for row in rows)
-    return "\n".join([*lines, "", f"Measured on {when}, {machine}, in {seconds / 60:.0f} minutes."])
+    dates, revisions = (list(dict.fromkeys(sorted(row[what] for row in rows))) for what in ("date", "revision"))
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "no day"
+    measured = f"Measured on {when}, {machine}, in {seconds / 60:.0f} minutes, at {', '.join(revisions)}."
+    return "\n".join([*lines, "", measured, *([f"Not run yet: {', '.join(missing)}."] if missing else [])])
+
+
+def revision() -> str:
+    """Of the sources, with a mark where they were changed since; where git knows it."""
+    asked = ["git", "describe", "--always", "--dirty", "--match", ""]
+    try:
+        ended = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return "an unknown revision"
+    return ended.stdout.strip() or "an unknown revision"
 
 
 def write_table(page: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.trials.all_trials import TRIALS
-from tests.trials.runner import TABLE, Outcome, Plan, run_all, run_trial, table, write_table
+from tests.trials.runner import TABLE, Outcome, Plan, revision, run_all, run_trial, table, write_table
 from tests.trials.system import available
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and sockets are POSIX's")
@@ -22,6 +22,8 @@ SCALES = {
     "manifests": 0.1,
     "settings": 0.1,
     "kill": 0.05,
+    "recovery": 0.02,
+    "recovery-busy": 0.02,
 }
 """Of the full run; others take a twentieth."""
 OWN_TESTS = ("set-up", "bundles", "models")
@@ -57,6 +59,7 @@ def test_a_run_goes_on_where_it_was_and_a_failure_is_tried_again(tmp_path: Path)
     assert calls[3:] == ["passes", "breaks"], "another scale is another run"
     page = tmp_path / "page.md"
     page.write_text(f"Before\n\n{TABLE[0]}\nold\n{TABLE[1]}\n\nAfter\n")
-    write_table(page, table(rows, "a machine"))
+    write_table(page, table(rows, "a machine", ["soak"]))
     text = page.read_text()
+    assert f"at {revision()}.\nNot run yet: soak.\n" in text
     assert "| passes | things | 3 | 0 | p50 1 s |" in text and "old" not in text and text.endswith("\n\nAfter\n")
