@@ -9,11 +9,13 @@ class Totals(TypedDict):
     """Sums over ledger rows; `saving` is a fraction of `energy_full_joules`.
 
     `characters` (code points) are those of the texts that were shown; `accepted_characters` of them were inserted.
-    Cancelled requests, superseded requests and shadow checks cost joules but are not completions. `source` is that of the
-    joules: `nvml`, `rapl`, `nvml+rapl`, `estimate` as soon as one row's joules are estimated, or None without rows.
+    Cancelled requests, superseded requests and shadow checks cost joules but are not completions. The joules of `unmeasured`
+    completions are unknown and in no sum. `source` is that of the others' joules: `nvml`, `rapl`, `server`, several joined by a plus,
+    `estimate` as soon as one row's joules are estimated; `unknown` where all are, or None without rows.
     """
 
     completions: int
+    unmeasured: int
     shown: int
     accepted: int
     retained: int

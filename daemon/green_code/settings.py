@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+from green_code.endpoints import is_endpoint, parse_endpoint
 from green_code.languages import ENABLED
 from green_code.problems import shown
 
@@ -58,6 +59,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("threshold", "number", 0.8, minimum=0.5, maximum=1),
     Setting("decoding", "string", "exact", enum=("exact", "fast", "full")),
     Setting("model", "string", "gemma-3-270m", scope="machine", most=4096),
+    Setting("endpoint", "string", "", scope="machine", most=2048),
     Setting("device", "string", "auto", enum=("auto", "cpu", "cuda", "mps")),
     Setting("languages", "array", list(ENABLED), most=256),
     Setting("trigger", "string", "automatic", enum=("automatic", "manual")),
@@ -91,6 +93,7 @@ class Settings:
     threshold: float
     decoding: Literal["fast", "exact", "full"]
     model: str
+    endpoint: str
     device: Literal["auto", "cpu", "cuda", "mps"]
     languages: list[str]
     trigger: Literal["automatic", "manual"]
@@ -104,6 +107,11 @@ class Settings:
     grid_intensity: float
     python_path: str
     by_language: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def served_by(self) -> str:
+        """The model, or the serving engine that takes its place."""
+        return self.endpoint or self.model
 
     def of_language(self, language: str) -> Settings:
         """The values in force for documents of a language."""
@@ -168,6 +176,13 @@ def check_value(row: Setting, value: Any) -> str | None:
         return f"it has {len(value)} {'characters' if row.type == 'string' else 'items'}, over the limit of {row.most}"
     if row.type == "string" and "\0" in value:
         return f"{shown(value)} has a NUL character"
+    if row.name == "model" and is_endpoint(value):
+        return "it is the address of a serving engine, which belongs into greenCode.endpoint"
+    if row.name == "endpoint" and value:
+        try:
+            parse_endpoint(value)
+        except ValueError as error:
+            return str(error)
     return None
 
 

@@ -37,10 +37,10 @@ def test_package_json_has_the_same_settings() -> None:
     assert manifest == declared
 
 
-def test_no_workspace_names_a_program_or_a_file() -> None:
+def test_no_workspace_names_a_program_a_file_or_a_server() -> None:
     """Every text without a list of values may be a path, and each has machine scope."""
     texts = {row.name for row in TABLE if row.type == "string" and row.enum is None}
-    assert texts == {row.name for row in TABLE if row.scope == "machine"} == {"model", "pythonPath"}
+    assert texts == {row.name for row in TABLE if row.scope == "machine"} == {"model", "endpoint", "pythonPath"}
 
 
 def test_fields_follow_the_table() -> None:

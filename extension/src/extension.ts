@@ -10,6 +10,7 @@ import { Documents } from './commands/documents';
 import { Contexts } from './contexts';
 import { bundlesFolder } from './environment/bundles';
 import { Daemon } from './environment/daemon';
+import { Endpoint } from './endpoint/endpoint';
 import { addExtras } from './environment/extras';
 import { SetUp } from './environment/setup';
 import { Hints } from './hints/hints';
@@ -42,6 +43,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const setUp = new SetUp(home, channels, store, supervisor, () => chooseFirst({ daemon, channels, store, addExtras: add }));
   const snooze = new Snooze(store, () => void supervisor.requests.sendSettings().catch(channels.showFailure));
   const hints = new Hints(store, context.globalState, channels.showFailure);
+  const endpoint = new Endpoint(store, supervisor.requests, context.globalState, context.secrets, channels.showFailure);
   const report = new ReportPanel(extensionUri);
   const documents = new Documents();
   const view = new ThresholdView(extensionUri, store, calibration);
@@ -62,18 +64,21 @@ export function activate(context: vscode.ExtensionContext): void {
     view,
     snooze,
     hints,
+    endpoint,
     new Contexts(store),
     new StatusItem(store, calibration),
     vscode.window.registerWebviewViewProvider(VIEW_THRESHOLD, view),
-    ...registerCommands({ channels, store, daemon, supervisor, requests: supervisor.requests, setUp, snooze, hints, report, documents, calibration, addExtras: add }),
+    ...registerCommands({ channels, store, daemon, supervisor, requests: supervisor.requests, setUp, snooze, hints, endpoint, report, documents, calibration, addExtras: add }),
     onSettingsChange((settings) => {
       const before = store.snapshot.settings;
       store.update({ settings });
+      endpoint.use(settings);
       markThresholdDone(before, settings);
       supervisor.settingsChanged(before, settings).catch(channels.showFailure);
     }),
     vscode.workspace.onDidOpenTextDocument(start), // also fires when a document's language changes
   );
+  endpoint.use(store.snapshot.settings);
   start();
 }
 

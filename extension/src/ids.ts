@@ -16,6 +16,7 @@ export const COMMANDS = {
   whyNoSuggestion: 'greenCode.whyNoSuggestion',
   showLayers: 'greenCode.showLayers',
   resetGate: 'greenCode.resetGate',
+  setApiKey: 'greenCode.setApiKey',
   restartEngine: 'greenCode.restartEngine',
   showLog: 'greenCode.showLog',
   setUp: 'greenCode.setUp',

@@ -11,6 +11,7 @@ export const LSP_EXPLAIN = 'greenCode/explain';
 export const LSP_REPORT = 'greenCode/report';
 export const LSP_RESTART_ENGINE = 'greenCode/restartEngine';
 export const LSP_RESET_GATE = 'greenCode/resetGate';
+export const LSP_ENDPOINT_TOKEN = 'greenCode/endpointToken';
 export const LSP_STATUS = 'greenCode/status';
 export const LSP_ENERGY = 'greenCode/energy';
 
@@ -57,6 +58,7 @@ export const REFUSALS = [
   'engine_hanging',
   'model_missing',
   'model_damaged',
+  'endpoint_failed',
   'no_memory',
   'bundle_invalid',
   'cache_unwritable',
@@ -78,6 +80,8 @@ export interface StatusMessage {
 /** Sums over completions. `saving` is a fraction of `energy_full_joules`. */
 export interface Totals {
   readonly completions: number;
+  /** Completions whose joules are unknown, which are in no sum of joules. */
+  readonly unmeasured: number;
   /** Completions with a text that the editor received. */
   readonly shown: number;
   readonly accepted: number;
@@ -93,7 +97,7 @@ export interface Totals {
   readonly saving: number;
   readonly mean_layers: number;
   readonly cpu_seconds: number;
-  /** Of the joules: nvml, rapl, both joined by a plus, or estimate if one completion's are estimated; null without completions. */
+  /** Of the joules: nvml, rapl, server, several joined by a plus, or estimate if one completion's are estimated; unknown if all are; null without completions. */
   readonly source: string | null;
 }
 

@@ -8,6 +8,7 @@ import { contributes, name, publisher } from '../../package.json';
 import { t } from './l10n';
 import type { Action } from './log';
 import { DECODINGS } from './protocol';
+import type { Snapshot } from './state/store';
 import { STOPS } from './threshold/stops';
 
 export const SECTION = 'greenCode';
@@ -28,6 +29,7 @@ export const TABLE = {
   threshold: 'number',
   decoding: DECODINGS,
   model: 'string',
+  endpoint: 'string',
   device: ['auto', 'cpu', 'cuda', 'mps'],
   languages: 'array',
   trigger: ['automatic', 'manual'],
@@ -70,10 +72,17 @@ export function rawSettings(): Readonly<Record<string, unknown>> {
 
 /**
  * What the front receives: the raw settings, and under `[language]` the values that differ there, as in settings.json.
- * `isSnoozed`: to the front, suggestions are off.
+ * Snoozed, suggestions are off to the front. `endpoint`: the serving engine that the user has allowed; empty: none.
  */
-export function settingsForFront(isSnoozed: boolean): Readonly<Record<string, unknown>> {
-  const common: Readonly<Record<string, unknown>> = { ...rawSettings(), ...(isSnoozed ? { enabled: false } : {}) };
+export function settingsForFront({ snooze, endpoint }: Pick<Snapshot, 'snooze' | 'endpoint'>): Readonly<Record<string, unknown>> {
+  const raw = rawSettings();
+  const common: Readonly<Record<string, unknown>> = {
+    ...raw,
+    ...(snooze !== null ? { enabled: false } : {}),
+    // What is no text is passed on, so that the front can say what is wrong with it.
+    ...(typeof raw.endpoint !== 'string' || raw.endpoint === endpoint ? {} : { endpoint: '' }),
+    ...(endpoint === '' ? {} : { excludedFiles: allExcludedFiles(raw.excludedFiles) }),
+  };
   const keys = SETTING_KEYS.filter((key) => SCHEMAS[settingId(key)].scope === 'language-overridable');
   const overrides = readSettings().languages.map((languageId) => {
     const section = vscode.workspace.getConfiguration(SECTION, { languageId });
@@ -81,6 +90,13 @@ export function settingsForFront(isSnoozed: boolean): Readonly<Record<string, un
     return [`[${languageId}]`, Object.fromEntries(different)] as const;
   });
   return { ...common, ...Object.fromEntries(overrides.filter(([, values]) => Object.keys(values).length > 0)) };
+}
+
+/** Where text leaves the machine, a workspace can exclude more files than the user does, but not fewer. */
+function allExcludedFiles(raw: unknown): unknown {
+  const found = vscode.workspace.getConfiguration(SECTION).inspect<unknown>('excludedFiles');
+  const own = found?.globalValue ?? found?.defaultValue;
+  return Array.isArray(raw) && Array.isArray(own) ? [...new Set([...(raw as readonly unknown[]), ...(own as readonly unknown[])])] : raw;
 }
 
 /** What the extension uses. */

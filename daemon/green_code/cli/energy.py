@@ -13,6 +13,7 @@ from pathlib import Path
 from green_code import folders
 from green_code.energy.export import export
 from green_code.energy.ledger_file import delete_rows, read_report, read_rows
+from green_code.energy.rows import UNKNOWN
 from green_code.problems import Problem
 from green_code.report import Totals
 
@@ -65,6 +66,10 @@ def _print(ledger: Path, args: argparse.Namespace) -> int:
     _line("all", report["all"])
     for language in report["by_language"]:
         _line(language["language"], language)
+    if unmeasured := report["all"]["unmeasured"]:
+        print(
+            f"{unmeasured} completions: energy unknown, in no figure of joules. A server computed them that does not report it."
+        )
     print(f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth.")
     print("J/char: all joules used, over the characters of suggestions that were accepted.")
     return 0
@@ -72,10 +77,13 @@ def _print(ledger: Path, args: argparse.Namespace) -> int:
 
 def _line(name: str, totals: Totals) -> None:
     joules, characters = totals["energy_joules"], totals["accepted_characters"]
+    figures = [f"{joules:.1f} J", f"{totals['energy_full_joules']:.1f} J", f"{totals['saving']:.0%}"]
+    if totals["source"] == UNKNOWN:
+        figures = [UNKNOWN, "-", "-"]
+    each = f"{joules / characters:.2f}" if characters and not totals["unmeasured"] else "-"
     print(
-        f"{name[:12]:12} {totals['completions']:>11} {totals['tokens']:>8} {joules:>9.1f} J "
-        f"{totals['energy_full_joules']:>11.1f} J {totals['saving']:>7.0%} {totals['mean_layers']:>7.1f} "
-        f"{characters:>11} chars {f'{joules / characters:.2f}' if characters else '-':>7}"
+        f"{name[:12]:12} {totals['completions']:>11} {totals['tokens']:>8} {figures[0]:>11} {figures[1]:>13} {figures[2]:>7} "
+        f"{totals['mean_layers']:>7.1f} {characters:>11} chars {each:>7}"
     )
 
 

@@ -6,15 +6,16 @@ Greedy: the agent is trained on greedy states, and a completion should not chang
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from green_code.decoding.cutting import SURE, cut, finished, finished_line
 from green_code.decoding.draft import Source
 from green_code.decoding.healing import spelled_again
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check, line_end
-from green_code.decoding.stopping import SURE_LINE, StopPolicy, StopView
+from green_code.decoding.stopping import SURE_LINE, Counting, StopPolicy, StopView
 from green_code.decoding.verifier import Decoded
 from green_code.models.vocabulary import Vocabulary, text_of
 
@@ -49,6 +50,15 @@ class Generated:
         return max((length for length, right in self.estimates if right >= SURE), default=0)
 
 
+class Spelling(Protocol):
+    """What `generate` needs of a vocabulary."""
+
+    @property
+    def eos(self) -> Container[int]: ...
+    @property
+    def token_bytes(self) -> Sequence[bytes]: ...
+
+
 def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation) -> bool:
     """Whether no later token can be part of the completion, whatever it is."""
     return token in vocabulary.eos or (situation.single_line and b"\n" in vocabulary.token_bytes[token])
@@ -56,9 +66,9 @@ def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation) ->
 
 def generate(
     result: Generated,
-    cache: KVCache,
+    counting: Counting,
     stream: Iterator[Decoded],
-    vocabulary: Vocabulary,
+    vocabulary: Spelling,
     *,
     required: bytes,
     situation: Situation,
@@ -69,7 +79,7 @@ def generate(
     """Take tokens from `stream` into `result`, which holds what was done even when interrupted.
 
     Args:
-        cache: holds the prompt; `stream` decodes behind it.
+        counting: the cache that holds the prompt; `stream` decodes behind it.
         required: bytes that come first (token healing) and are no part of the text.
         situation: the cursor, for the stop rules. stop: None: these alone end the completion.
         deadline: on `time.monotonic()`'s clock; no token is begun after it.
@@ -85,7 +95,7 @@ def generate(
         if len(data) > skipped:  # those before only spell what is there
             right = product = product * decoded.probability
             if stop is not None:
-                right = stop.right(cache, StopView(decoded, product, len(result.tokens), before))
+                right = stop.right(counting, StopView(decoded, product, len(result.tokens), before))
             if stop is not None and right < stop.threshold:
                 result.text = cut(result.text, text[before:], situation, result.sure)
                 result.reason = "unsure" if result.text else "unlikely"

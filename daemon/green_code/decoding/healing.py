@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def ends_keyword(at: Situation) -> bool:
     return begins_statement or word in _IN_EXPRESSIONS
 
 
-def heal(tokens: Sequence[int], vocabulary: Vocabulary, is_whole: bool = False) -> tuple[list[int], bytes]:
+def heal(tokens: Sequence[int], vocabulary: Spelled, is_whole: bool = False) -> tuple[list[int], bytes]:
     """The tokens that a prompt keeps, and the bytes that must be generated first.
 
     Nothing is taken back after a line break, where no word can go on, nor when the prompt is one token or none.
@@ -71,6 +72,17 @@ def heal(tokens: Sequence[int], vocabulary: Vocabulary, is_whole: bool = False) 
 def spelled_again(required: bytes) -> int:
     """How many bytes of the first tokens are no part of the completion's text."""
     return 0 if required == NO_WORD else len(required)
+
+
+class Spelled(Protocol):
+    """The bytes of each token."""
+
+    @property
+    def token_bytes(self) -> _Bytes: ...
+
+
+class _Bytes(Protocol):
+    def __getitem__(self, token: int, /) -> bytes: ...
 
 
 def _held_bytes(required: bytes, compatible: np.ndarray) -> int:

@@ -14,6 +14,7 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_network import StopNetwork
 from green_code.decoding.value_heads import ValueHeads
 from green_code.decoding.verifier import Decoded
+from green_code.work import Work
 
 SURE_LINE: Final = 0.8
 """The least probability that all so far is right with which a completion goes on over the end of a line."""
@@ -34,6 +35,13 @@ class StopView:
     characters: int
 
 
+class Counting(Protocol):
+    """What counts the work of stop policies: a cache."""
+
+    @property
+    def work(self) -> Work: ...
+
+
 class StopPolicy(Protocol):
     """Made for one request (`Runtime.stop`). What it computes it counts in the cache's work."""
 
@@ -45,7 +53,7 @@ class StopPolicy(Protocol):
     def refusal(self) -> Refusal | None:
         """Who may refuse the request before its text begins; None: nobody."""
 
-    def right(self, cache: KVCache, view: StopView) -> float:
+    def right(self, counting: Counting, view: StopView) -> float:
         """The probability that all text up to this token is right. Asked for each token that adds to the text."""
 
 
@@ -80,7 +88,7 @@ class RunningProduct:
     threshold: float
     refusal: Refusal | None = None
 
-    def right(self, cache: KVCache, view: StopView) -> float:
+    def right(self, counting: Counting, view: StopView) -> float:
         return view.product
 
 
@@ -96,6 +104,6 @@ class StopAgent:
     line: str
     refusal: Refusal | None = None
 
-    def right(self, cache: KVCache, view: StopView) -> float:
-        cache.work.decisions += 1
+    def right(self, counting: Counting, view: StopView) -> float:
+        counting.work.decisions += 1
         return self.network.right(view.product, view.decoded.log_odds, view.tokens, view.characters, self.line)

@@ -36,7 +36,7 @@ SCHEMA = ", ".join(
     f"{field.name} {_TYPES[str(field.type)]} NOT NULL" + (" PRIMARY KEY" if field.name == "id" else "")
     for field in fields(Row)
 )
-_VERSION = 5
+_VERSION = 6
 _OTHER_VERSION = f"it has schema version {{}}, this release uses {_VERSION}"
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLite's result codes
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, OSError)

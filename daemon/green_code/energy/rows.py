@@ -41,6 +41,12 @@ class Row:
     shown: int = 0  # 1: the editor showed the text: it was not withheld, and the document was still the request's
     accepted: int = 0  # 1: at least once
     retained: int = 0  # 1: the text was still in the document half a minute after it was accepted
+    unmeasured: int = 0  # 1: a completion whose joules are unknown, and 0 here
+
+    @property
+    def layer_tokens(self) -> int:
+        """Its tokens, where the layers that decoded them are known."""
+        return self.tokens if self.layers_total else 0
 
     def with_shown(self, characters: int) -> Row:
         """The row after the editor showed so many characters of its text, or again a part of them."""
@@ -51,6 +57,12 @@ class Row:
         more = self.characters if characters is None else characters
         return replace(self, accepted=1, accepted_characters=min(self.characters, self.accepted_characters + more))
 
+
+UNKNOWN = "unknown"
+"""Energy source of a row whose joules nobody knows: a server computed it that does not report them."""
+
+SERVER = "server"
+"""Energy source of a row whose joules the server itself reported."""
 
 CHECK = "check"
 """Reason of a row that is a completion repeated at full depth (engine/shadow.py)."""

@@ -9,14 +9,20 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from green_code.energy.rows import Row, today_text
+from green_code.energy.rows import UNKNOWN, Row, today_text
 from green_code.report import DayTotals, LanguageTotals, ModelTotals, Report, Totals
 
-_COUNTS = ("completions", "shown", "accepted", "retained", "tokens", "characters", "accepted_characters", "exit_layers")
+_COUNTS = (
+    "completions", "unmeasured", "shown", "accepted", "retained", "tokens", "characters", "accepted_characters", "exit_layers",
+    "layer_tokens",
+)  # fmt: skip
+_COMPUTED = {
+    "layer_tokens": "CASE WHEN layers_total > 0 THEN tokens ELSE 0 END"
+}  # properties of `Row` that are no columns
 _AMOUNTS = ("energy_joules", "energy_full_joules", "cpu_seconds")
 _SUMS = ", ".join(
     (
-        *(f"SUM({name})" for name in _COUNTS),
+        *(f"SUM({_COMPUTED.get(name, name)})" for name in _COUNTS),
         *(f"TOTAL({name})" for name in _AMOUNTS),
         "GROUP_CONCAT(DISTINCT energy_source)",
     )
@@ -56,6 +62,7 @@ class Tally:
         joules, full_joules = sums["energy_joules"], sums["energy_full_joules"]
         return Totals(
             completions=sums["completions"],
+            unmeasured=sums["unmeasured"],
             shown=sums["shown"],
             accepted=sums["accepted"],
             retained=sums["retained"],
@@ -66,10 +73,16 @@ class Tally:
             energy_full_joules=full_joules,
             saved_joules=full_joules - joules,
             saving=1 - joules / full_joules if full_joules > 0 else 0.0,
-            mean_layers=sums["exit_layers"] / sums["tokens"] if sums["tokens"] else 0.0,
+            mean_layers=sums["exit_layers"] / sums["layer_tokens"] if sums["layer_tokens"] else 0.0,
             cpu_seconds=sums["cpu_seconds"],
-            source=(_ESTIMATE if _ESTIMATE in self._sources else "+".join(sorted(self._sources))) or None,
+            source=self._source(),
         )
+
+    def _source(self) -> str | None:
+        known = self._sources - {UNKNOWN}
+        if _ESTIMATE in known:
+            return _ESTIMATE
+        return "+".join(sorted(known or self._sources)) or None
 
     def _add(self, sums: Sequence[Any], sources: str) -> None:
         for name, value in zip(_COUNTS + _AMOUNTS, sums, strict=True):

@@ -14,11 +14,12 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from green_code.engine.interfaces import DeviceProblem, LoadRuntime, Runtime
+from green_code.endpoints import is_endpoint
+from green_code.engine.interfaces import DeviceProblem, EndpointProblem, LoadRuntime, Runtime
 from green_code.engine.loaded_model import LoadedModel
 from green_code.engine.model_status import ModelStatus
 from green_code.engine.requests import Job, Wanted
@@ -39,7 +40,7 @@ class Shared:
     """What the engine's models have in common.
 
     Args:
-        compute: the one compute thread.
+        compute: the one compute thread. A serving engine, for which it would wait, has a thread of its own.
         make_room: called before weights are opened, with their bytes; raises Problem if there is no memory for them.
         on_status: called when the status of a model has changed. on_loaded: called when a model has been loaded.
     """
@@ -61,6 +62,8 @@ class _Failure:
         self.wait_seconds = FIRST_BACK_OFF_SECONDS
         if before is not None:
             self.wait_seconds = min(2 * before.wait_seconds, LAST_BACK_OFF_SECONDS)
+        if isinstance(problem, EndpointProblem):
+            self.wait_seconds = max(self.wait_seconds, problem.wait_seconds)
         self.retry_at = now + self.wait_seconds
 
 
@@ -69,7 +72,8 @@ class ModelHolder:
 
     def __init__(self, wanted: Wanted, shared: Shared) -> None:
         self.wanted = wanted
-        self._shared, self._clock, self._compute = shared, shared.clock, shared.compute
+        self._shared, self._clock = shared, shared.clock
+        self._compute = ThreadPoolExecutor(1, "endpoint") if is_endpoint(wanted.model) else shared.compute
         self.status = ModelStatus(lambda: shared.on_status(self))
         self.loaded: LoadedModel | None = None
         self.bytes = 0
@@ -86,6 +90,7 @@ class ModelHolder:
         self._reloading: asyncio.Task[None] | None = None
         self._changed = False
         self._failure: _Failure | None = None
+        self._past_failure: _Failure | None = None  # before it was loaded, with no completion since
         self._device_failure: _Failure | None = None
         self._past_device_failure: _Failure | None = None  # of a device that has loaded the model since
         self._shadow: tuple[str, ShadowChecks] | None = None
@@ -194,14 +199,28 @@ class ModelHolder:
             self.release()
 
     def evict(self, problem: Problem) -> Future[None] | None:
-        """Release the model because another one needs its memory; requests get `problem` until a back-off has passed."""
-        self._failure = _Failure(problem, self._clock(), self._failure)
-        self.status.set("error", str(problem), None, problem.reason)
+        """Release the model because another one needs its memory, or it fails; requests get `problem` until a back-off has passed."""
+        self._note_failure(problem)
         return self.release()
 
+    def try_again(self) -> None:
+        """What it failed for has changed: the next request does not wait."""
+        self._failure = self._past_failure = None
+
     async def compute(self, loaded: LoadedModel, job: Job) -> CompletionResult | None:
-        """Run a job on the compute thread, after those queued before it."""
-        return await asyncio.get_running_loop().run_in_executor(self._compute, loaded.complete, job)
+        """Run a job on the compute thread, after those queued before it.
+
+        Raises:
+            EndpointProblem: a serving engine failed; it is left alone until a back-off has passed.
+        """
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._compute, loaded.complete, job)
+        except EndpointProblem as problem:
+            if self.loaded is loaded:
+                self.evict(problem)
+            raise
+        self._past_failure = None
+        return result
 
     async def measure(self, loaded: LoadedModel, interrupted: Callable[[], bool]) -> None:
         """Measure a piece of what work costs on the compute thread, after the jobs queued before it."""
@@ -246,12 +265,11 @@ class ModelHolder:
             runtime = await self._load_on_device()
         except Exception as error:
             problem = _as_problem(self.name, error)
-            self._failure = _Failure(problem, self._clock(), self._failure)
-            self.status.set("error", str(problem), None, problem.reason)
+            self._note_failure(problem)
             if not ready.done():
                 ready.set_exception(problem)
             return
-        self._failure = None
+        self._past_failure, self._failure = self._failure or self._past_failure, None
         self.loaded = loaded = self._with_checks(runtime)
         if (failure := self._device_failure) is not None:
             text = f"{failure.problem} {self.name} runs on the processor; the device is tried again later."
@@ -283,6 +301,10 @@ class ModelHolder:
         if self._shadow is None or self._shadow[0] != runtime.weights:
             self._shadow = runtime.weights, ShadowChecks(runtime.calibration, self._shared.on_battery)
         return LoadedModel(self.wanted, runtime, self._shadow[1])
+
+    def _note_failure(self, problem: Problem) -> None:
+        self._failure = _Failure(problem, self._clock(), self._failure or self._past_failure)
+        self.status.set("error", str(problem), None, problem.reason)
 
     def _note_device(self, problem: DeviceProblem) -> None:
         before = self._device_failure or self._past_device_failure

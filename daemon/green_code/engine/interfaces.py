@@ -6,10 +6,13 @@ Must not know: either implementation, or torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from green_code.link.messages import CompletionParams, CompletionResult, State
 from green_code.problems import Problem
+
+REMOTE: Final = "remote"
+"""As a device: a serving engine computes, perhaps on another machine."""
 
 Progress = Callable[[State, str, "float | None"], None]
 """Called while loading: "loading", a sentence, a fraction or None."""
@@ -24,6 +27,18 @@ class DeviceProblem(Problem):
     def __init__(self, device: str, error: BaseException) -> None:
         super().__init__("internal_error", f"{device} cannot be used ({type(error).__name__}: {error}).")
         self.device = device
+
+
+class EndpointProblem(Problem):
+    """A serving engine does not answer, or with something else than a completion.
+
+    Args:
+        wait_seconds: how long that engine wants to be left alone.
+    """
+
+    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
+        super().__init__("endpoint_failed", message)
+        self.wait_seconds = wait_seconds
 
 
 class Session(Protocol):
@@ -49,7 +64,7 @@ class Runtime(Protocol):
     def bundle(self) -> str: ...
     @property
     def device(self) -> str:
-        """Where it computes: "cpu", "cuda" or "mps"."""
+        """Where it computes: "cpu", "cuda", "mps", or "remote": a serving engine does."""
 
     @property
     def layers_total(self) -> int: ...

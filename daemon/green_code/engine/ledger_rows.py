@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from green_code.energy.rows import CHECK, UNFINISHED, Row, now_text
+from green_code.energy.rows import CHECK, UNFINISHED, UNKNOWN, Row, now_text
 from green_code.energy.totals import Tally
 from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
 from green_code.report import Totals
@@ -40,6 +40,7 @@ def energy_message(today: Totals, tally: Tally, agreement: Agreement | None, las
 
 def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) -> Row:
     """The row of a completion; it holds no text. The front says whether the editor shows it."""
+    completions = int(reason not in UNFINISHED)
     return Row(
         id=result["id"],
         time=now_text(),
@@ -59,7 +60,8 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         cpu_seconds=result["cpu_seconds"],
         wall_seconds=result["wall_seconds"],
         reason=reason,
-        completions=int(reason not in UNFINISHED),
+        completions=completions,
+        unmeasured=completions if result["energy_source"] == UNKNOWN else 0,
     )
 
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from green_code.engine.interfaces import DeviceProblem, Runtime, Session
+from green_code.engine.interfaces import REMOTE, DeviceProblem, Runtime, Session
 from green_code.engine.requests import Job, Wanted, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult
@@ -59,7 +59,7 @@ class LoadedModel:
         except Problem:
             raise
         except Exception as error:
-            if self.runtime.device == "cpu":
+            if self.runtime.device in ("cpu", REMOTE):
                 raise
             raise DeviceProblem(self.runtime.device, error) from error
         self._sessions[key] = job.owner, session  # not after an exception: the session's state is then unknown

@@ -36,7 +36,7 @@ class ModelStatus:
     def computing(self, change: int) -> None:
         """So many more jobs compute, or fewer."""
         self._computing += change
-        if self._computing == 0:
+        if self._computing == 0 and self.message["state"] == "busy":  # else it failed or was loaded meanwhile
             self._show_serving("ready", "Ready")
         elif change > 0 and self._computing == 1:
             self._show_serving("busy", "Completing")

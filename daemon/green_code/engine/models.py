@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from green_code.battery import Battery
+from green_code.endpoints import is_endpoint, parse_endpoint
 from green_code.engine.holder import ModelHolder, Shared
 from green_code.engine.idle import LEFT_SECONDS
 from green_code.engine.interfaces import LoadRuntime
@@ -108,6 +109,12 @@ class Models:
         for holder in self._holders:
             if Path(holder.name).name in names:
                 holder.bundle_changed()
+
+    def try_again(self, origin: str) -> None:
+        """A serving engine has another token than before."""
+        for holder in self._holders:
+            if is_endpoint(holder.name) and parse_endpoint(holder.name).origin == origin:
+                holder.try_again()
 
     def _loaded(self, new: ModelHolder) -> None:
         """A window that has selected another model needs the former one no more."""

@@ -17,12 +17,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from green_code import __version__, folders
+from green_code.endpoints import is_endpoint
 from green_code.energy.ledger import Ledger
-from green_code.engine.interfaces import LoadRuntime
+from green_code.engine.interfaces import LoadRuntime, MakeRoom, Progress, Runtime
 from green_code.engine.reload import BundleWatcher
 from green_code.engine.service import Service
 from green_code.link.discovery import ALREADY_RUNNING, Claim, Place, place
@@ -55,6 +56,23 @@ def import_loader() -> LoadRuntime:
     return loader
 
 
+def with_endpoints(load: LoadRuntime, tokens: Mapping[str, str]) -> LoadRuntime:
+    """What loads a model, or connects to a serving engine where that takes its place.
+
+    Args:
+        tokens: of serving engines, by origin.
+    """
+
+    def load_or_connect(model: str, progress: Progress, device: str, make_room: MakeRoom) -> Runtime:
+        if not is_endpoint(model):
+            return load(model, progress, device, make_room)
+        from green_code.engine.remote import runtime
+
+        return runtime.connect(model, tokens, progress)
+
+    return load_or_connect
+
+
 def run_engine(prepare: Callable[[], LoadRuntime] = import_loader) -> int:
     """Run the engine until it is stopped; returns the exit status, ALREADY_RUNNING if another one lives.
 
@@ -80,9 +98,9 @@ def run_engine(prepare: Callable[[], LoadRuntime] = import_loader) -> int:
 
 
 async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
-    stopped = asyncio.Event()
+    stopped, tokens = asyncio.Event(), dict[str, str]()
     ledger = Ledger(folders.ledger_path())
-    service = Service(load, ledger, stopped.set)
+    service = Service(with_endpoints(load, tokens), ledger, stopped.set, tokens=tokens)
     server = LinkServer(service)
     _stop_on_signals(stopped)  # before the socket exists: a client may stop the engine as soon as it sees it
     await server.start(where.address)

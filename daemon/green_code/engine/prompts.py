@@ -16,12 +16,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Protocol
 
-from green_code.decoding.healing import ends_keyword, heal
+from green_code.decoding.healing import Spelled, ends_keyword, heal
 from green_code.decoding.stop_rules import Situation
 from green_code.link.messages import CompletionParams, PromptForm, Snippet
 from green_code.models.fim import Fim
-from green_code.models.vocabulary import Vocabulary
 
 SUFFIX_TOKENS = 96
 """Of the text behind the cursor at most."""
@@ -74,8 +74,17 @@ class Prompt:
     earlier: list[int]
 
 
+class Encoding(Spelled, Protocol):
+    """What a prompt needs of a vocabulary."""
+
+    @property
+    def bos(self) -> int | None: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+
 def prompt_of(
-    params: CompletionParams, situation: Situation, vocabulary: Vocabulary, layout: PromptLayout, positions: int
+    params: CompletionParams, situation: Situation, vocabulary: Encoding, layout: PromptLayout, positions: int
 ) -> Prompt:
     """
     Args:
@@ -110,7 +119,7 @@ def prompt_of(
     return Prompt(form, healed, required, text[: len(text) - (len(tokens) - len(healed))], earlier)
 
 
-def _files(snippets: Sequence[Snippet], vocabulary: Vocabulary, fim: Fim, limit: int) -> Iterator[int]:
+def _files(snippets: Sequence[Snippet], vocabulary: Encoding, fim: Fim, limit: int) -> Iterator[int]:
     """Lines of other files in the format's own form, and what stands before the name of the file itself: at most `limit` tokens.
 
     Whole snippets are left out, the least similar first.
@@ -133,7 +142,7 @@ def _files(snippets: Sequence[Snippet], vocabulary: Vocabulary, fim: Fim, limit:
         yield fim.file
 
 
-def _suffix(suffix: str, vocabulary: Vocabulary, limit: int) -> list[int]:
+def _suffix(suffix: str, vocabulary: Encoding, limit: int) -> list[int]:
     """Tokens of the rest of the cursor's line and of as many whole lines behind it as `limit` has room for; none if these are blank."""
     rest, *lines = suffix[: _CHARACTERS * limit].split("\n")
     if lines and len(suffix) > _CHARACTERS * limit:
@@ -148,7 +157,7 @@ def _suffix(suffix: str, vocabulary: Vocabulary, limit: int) -> list[int]:
     return vocabulary.encode(text)[:limit] if text.strip() else []
 
 
-def _cut(tokens: Sequence[int], limit: int, vocabulary: Vocabulary) -> int:
+def _cut(tokens: Sequence[int], limit: int, vocabulary: Spelled) -> int:
     """Where the window of at most `limit` tokens begins, at a line if there is one near.
 
     It moves in steps of half a window, so that typing does not shift it.

@@ -54,11 +54,18 @@ class Service:
         ledger: stores a row per completion.
         stop: ends the process; called once.
         clock: monotonic seconds; replaced in tests.
+        tokens: of serving engines, by origin, for `load`; clients send them.
     """
 
     def __init__(
-        self, load: LoadRuntime, ledger: Ledger, stop: Callable[[], None], clock: Callable[[], float] = time.monotonic
+        self,
+        load: LoadRuntime,
+        ledger: Ledger,
+        stop: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        tokens: dict[str, str] | None = None,
     ) -> None:
+        self._tokens = {} if tokens is None else tokens
         self._ledger = ledger
         self._stop = stop
         self._models = Models(load, self._send_status, clock)
@@ -109,7 +116,7 @@ class Service:
         return answer
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `shown`, `accepted` and `retained`."""
+        """`cancel`, `shown`, `accepted`, `retained` and `token`."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
@@ -133,6 +140,11 @@ class Service:
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
+        elif method == messages.TOKEN:
+            origin, token = params["endpoint"], params["token"]
+            if self._tokens.get(origin, "") != token:
+                self._tokens[origin] = token
+                self._models.try_again(origin)
         else:
             raise Problem("bad_request", f"Bad request: {method} is a request, which has an id.")
 

@@ -122,7 +122,7 @@ class Session:
                 stream = decode(cache, drafter, verifier, required, params["max_tokens"], resumed, refuses)
                 finish = partial(
                     generate,
-                    cache=cache,
+                    counting=cache,
                     vocabulary=runtime.vocabulary,
                     situation=situation,
                     stop=stop,

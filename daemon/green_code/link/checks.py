@@ -71,6 +71,14 @@ class Without:
 
 
 @dataclass(frozen=True)
+class Visible:
+    """A text of visible ASCII characters, as in the header of a request. It is a secret, and no fault repeats it."""
+
+    def fault(self, value: Any) -> str | None:
+        return None if all("!" <= each <= "~" for each in value) else "has a character that no token has"
+
+
+@dataclass(frozen=True)
 class Like:
     """A text of a form, which `words` describe."""
 

@@ -76,6 +76,10 @@ TEXTS: Final[dict[str, Text]] = {
     "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
     "model_missing": Text("The model is not on this computer.", "Run Green Code: Choose Model."),
     "model_damaged": Text("The model's files are damaged.", _DIAGNOSE),
+    "endpoint_failed": Text(
+        "The server of greenCode.endpoint does not answer as it should.",
+        "Check that server and greenCode.endpoint, or run Green Code: Set API Key.",
+    ),
     "no_memory": Text(
         "There is not enough memory for the model.",
         "Close something, or run Green Code: Choose Model for a smaller one.",

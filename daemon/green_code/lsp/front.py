@@ -7,6 +7,7 @@ Must not know: pygls, sockets, or torch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -16,6 +17,7 @@ from pathlib import PurePath
 from typing import Any
 
 from green_code.battery import Battery
+from green_code.endpoints import parse_endpoint
 from green_code.globs import compile_glob
 from green_code.link.messages import (
     CompletionResult,
@@ -375,11 +377,16 @@ class Front:
         if self._status.off() is None:
             name = next((PurePath(folder).name for folder in self.workspace_folders), "")
             self._supervisor.window = name.replace("\0", "")[:255]
-            await self._supervisor.warm_up(self.settings.model, self.settings.device)
+            await self._supervisor.warm_up(self.settings.served_by, self.settings.device)
 
     async def restart_engine(self) -> None:
         """End the engine and start another one."""
-        await self._supervisor.restart(self.settings.model, self.settings.device)
+        await self._supervisor.restart(self.settings.served_by, self.settings.device)
+
+    def set_token(self, endpoint: str, token: str) -> None:
+        """The token of a serving engine; empty: none. It is kept in memory alone."""
+        with contextlib.suppress(ValueError):  # configure() has said what is wrong with the address
+            self._supervisor.set_token(parse_endpoint(endpoint).origin, token)
 
     async def close(self) -> None:
         """The window closes."""

@@ -98,7 +98,7 @@ class OpenDocument:
             prefix=prompt.prefix,
             suffix=prompt.suffix,
             language=self.document.language,
-            model=settings.model,
+            model=settings.served_by,
             device=settings.device,
             decoding=settings.decoding,
             policy="full" if settings.decoding == "full" else "agent",

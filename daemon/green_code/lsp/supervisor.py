@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from green_code.endpoints import is_endpoint
 from green_code.link import messages
 from green_code.link.client import EngineClient
 from green_code.link.discovery import ENGINE_COMMAND, end_engine, end_hanging, ensure_engine, place
@@ -59,6 +60,7 @@ class Supervisor:
         """Whether the engine's model has a place for lines of other files."""
         self._client: EngineClient | None = None
         self._connecting: asyncio.Task[EngineClient] | None = None
+        self._tokens: dict[str, str] = {}
         self._in_flight = 0
         self._leaving = self._closed = False
         self._failures = 0
@@ -110,6 +112,12 @@ class Supervisor:
         if self._client is not None:
             self._client.notify(messages.RETAINED, {"id": row_id})
 
+    def set_token(self, origin: str, token: str) -> None:
+        """The token of a serving engine, for this engine and those after it."""
+        self._tokens[origin] = token
+        if self._client is not None:
+            self._client.notify(messages.TOKEN, {"endpoint": origin, "token": token})
+
     async def restart(self, model: str, device: Device = "auto") -> None:
         """End the engine and start another one, without a back-off."""
         client, self._leaving = self._client, True
@@ -131,6 +139,8 @@ class Supervisor:
             await self._client.close()
 
     def _asks(self, model: str, device: Device) -> Hello:
+        if is_endpoint(model):  # which needs its token first
+            return Hello(device=device, window=self.window)
         return Hello(model=model, device=device, window=self.window)
 
     async def _complete(self, params: CompletionParams) -> CompletionResult:
@@ -191,6 +201,8 @@ class Supervisor:
             if problem.reason == "engine_hanging":
                 await self._end_silent()
             raise
+        for origin, token in self._tokens.items():
+            client.notify(messages.TOKEN, {"endpoint": origin, "token": token})
         self._client = client
         self._notified(messages.STATUS, await client.request(messages.STATUS, {}))
         return client

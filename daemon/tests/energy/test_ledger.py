@@ -83,6 +83,21 @@ def test_a_sum_with_an_estimate_is_an_estimate(tmp_path: Path) -> None:
     }
 
 
+def test_unknown_joules_are_no_figure_and_spoil_none(tmp_path: Path) -> None:
+    ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
+    unknown = {"energy_source": "unknown", "energy_joules": 0.0, "energy_full_joules": 0.0, "unmeasured": 1}
+    remote = row(model="https://host/v1/completions", layers_total=0, exit_layers=0, tokens=9, **unknown)
+    for one in (row(), remote):
+        ledger.record(one)
+        tally.add(one)
+    totals = ledger.today()
+    assert totals == tally.totals()
+    assert (totals["completions"], totals["unmeasured"], totals["tokens"]) == (2, 1, 13)
+    assert (totals["energy_joules"], totals["saving"], totals["mean_layers"]) == (1.0, 0.75, 10)
+    assert totals["source"] == "estimate"
+    assert {one["model"]: one["source"] for one in ledger.report()["by_model"]}[remote.model] == "unknown"
+
+
 def test_what_is_shown_accepted_and_retained_adds_up_by_model(tmp_path: Path) -> None:
     ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
     mine, other = row(model="mine"), row()

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from green_code.endpoints import is_endpoint
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem
 
@@ -161,6 +162,8 @@ class FakeLoader:
         self.problems: dict[str, Exception] = {}
         self.held: dict[str, threading.Event] = {}
         self.sizes: dict[str, int] = {}
+        self.connect: Callable[[str], Any] | None = None
+        """Loads what is the address of a serving engine."""
         self.calls: list[str] = []
         self.runtimes: list[FakeRuntime] = []
 
@@ -175,6 +178,8 @@ class FakeLoader:
         self, model: str, progress: Callable[..., None], device: str, make_room: Callable[[int], None]
     ) -> FakeRuntime:
         self.calls.append(model)
+        if self.connect is not None and is_endpoint(model):
+            return self.connect(model)
         progress("loading", f"Loading {model}", 0.5)
         assert self.loaded.wait(WAIT_SECONDS)
         if model in self.held:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from hypothesis import strategies as st
 
 from green_code.link import messages
-from green_code.link.checks import AtMost, Between, Like, NumberOr
+from green_code.link.checks import AtMost, Between, Like, NumberOr, Visible
 
 
 def nested(depth: int, core: Any = 0) -> Any:
@@ -109,6 +109,8 @@ def _limited(kind: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     for limit in limits:
         if isinstance(limit, Between):
             return st.integers(limit.low, limit.high)
+        if isinstance(limit, Visible):
+            return st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E))
         if isinstance(limit, Like):
             return st.sampled_from(
                 ["full", "agent", "fixed:1", "fixed:9999", "confidence:0.9", "confidence:.5", "confidence:1"]

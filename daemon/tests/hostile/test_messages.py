@@ -46,6 +46,7 @@ GOOD: dict[str, dict[str, Any]] = {
     messages.SHOWN: {"id": "a", "characters": 1},
     messages.ACCEPTED: {"id": "a", "characters": 1},
     messages.RETAINED: {"id": "a"},
+    messages.TOKEN: {"endpoint": "https://host:443", "token": "sk-1"},
     messages.STATUS: {},
     messages.REPORT: {},
     messages.SHUTDOWN: {},

@@ -10,17 +10,18 @@ import {
 
 import type { LogOutputChannel } from 'vscode';
 
+import { withoutToken } from '../endpoint/address';
 import { messageOf } from '../log';
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
-import { SCHEMES, SECTION, settingsForFront, type Settings } from '../settings';
+import { SCHEMES, SECTION, settingsForFront } from '../settings';
+import type { Snapshot } from '../state/store';
 
 export interface ClientOptions {
   readonly python: string;
   /** Working folder of the front: never the workspace, because Python imports from its working folder. */
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
-  readonly settings: Settings;
-  readonly isSnoozed: boolean;
+  readonly snapshot: Snapshot;
   readonly channel: LogOutputChannel;
   readonly onStatus: (status: StatusMessage) => void;
   readonly onEnergy: (energy: EnergyMessage) => void;
@@ -36,6 +37,14 @@ class QuietClient extends LanguageClient {
     super.error(message, data, false);
   }
 
+  /** For a trace of the protocol, which repeats what is sent. */
+  override get traceOutputChannel(): LogOutputChannel {
+    const channel = super.traceOutputChannel;
+    return new Proxy(channel, {
+      get: (target, key) => (key === 'trace' ? (line: string) => target.trace(withoutToken(line)) : (Reflect.get(target, key) as unknown)),
+    });
+  }
+
   override stop(timeoutMs?: number): Promise<void> {
     return super.stop(timeoutMs).catch((error: unknown) => this.info(`stop: ${messageOf(error)}`));
   }
@@ -43,8 +52,8 @@ class QuietClient extends LanguageClient {
 
 export function createClient(options: ClientOptions): LanguageClient {
   const clientOptions: LanguageClientOptions = {
-    documentSelector: options.settings.languages.flatMap((language) => SCHEMES.map((scheme) => ({ scheme, language }))),
-    initializationOptions: { settings: settingsForFront(options.isSnoozed) },
+    documentSelector: options.snapshot.settings.languages.flatMap((language) => SCHEMES.map((scheme) => ({ scheme, language }))),
+    initializationOptions: { settings: settingsForFront(options.snapshot) },
     outputChannel: options.channel,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
     // The supervisor restarts with back-off; the client would restart at once and end in a pop-up.

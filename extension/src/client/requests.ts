@@ -49,10 +49,15 @@ export class Requests {
     this.notify(protocol.LSP_DISMISSED, {});
   }
 
+  /** The token of a serving engine; empty: none. */
+  endpointToken(endpoint: string, token: string): void {
+    this.notify(protocol.LSP_ENDPOINT_TOKEN, { endpoint, token });
+  }
+
   /** Settings that change while no front runs are part of its start. */
   async sendSettings(): Promise<void> {
     if (this.isConnected) {
-      await this.client()?.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: settingsForFront(this.store.snapshot.snooze !== null) } });
+      await this.client()?.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: settingsForFront(this.store.snapshot) } });
     }
   }
 

@@ -178,7 +178,7 @@ export class Supervisor implements vscode.Disposable {
     }
   }
 
-  private async createClient(interpreter: Ready, { settings, snooze }: Snapshot, generation: number): Promise<LanguageClient> {
+  private async createClient(interpreter: Ready, snapshot: Snapshot, generation: number): Promise<LanguageClient> {
     const updateIfCurrent = (change: Partial<Snapshot>) => {
       if (generation === this.generation) {
         this.store.update(change);
@@ -189,8 +189,7 @@ export class Supervisor implements vscode.Disposable {
       python: interpreter.python,
       cwd: this.daemon.cwd,
       env: this.daemon.variables(interpreter),
-      settings,
-      isSnoozed: snooze !== null,
+      snapshot,
       channel: this.channels.server,
       onStatus: (status) => updateIfCurrent({ status }),
       onEnergy: (energy) => updateIfCurrent({ energy, today: energy.today }),
@@ -205,7 +204,7 @@ export class Supervisor implements vscode.Disposable {
     channels.resetShown();
     recordDaemon(daemon.extensionPath, { python, origin, cwd: daemon.cwd }).catch(channels.logFailure('An uninstall will not find the engine'));
     const now = store.snapshot;
-    if (now.settings !== before.settings || suggests(now) !== suggests(before)) {
+    if (now.settings !== before.settings || now.endpoint !== before.endpoint || suggests(now) !== suggests(before)) {
       await this.requests.sendSettings(); // a change that needs another front restarts after this start
     }
     if (suggests(now)) {

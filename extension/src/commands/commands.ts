@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 
 import type { Requests } from '../client/requests';
 import type { Supervisor } from '../client/supervisor';
+import type { Endpoint } from '../endpoint/endpoint';
 import { notSetUp, type Daemon } from '../environment/daemon';
 import type { SetUp } from '../environment/setup';
 import type { Hints } from '../hints/hints';
@@ -37,6 +38,7 @@ export interface Parts {
   readonly setUp: SetUp;
   readonly snooze: Snooze;
   readonly hints: Hints;
+  readonly endpoint: Endpoint;
   readonly report: ReportPanel;
   readonly documents: Documents;
   readonly calibration: () => Promise<Calibration>;
@@ -46,7 +48,7 @@ export interface Parts {
 type Command = (...args: readonly unknown[]) => unknown;
 
 export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
-  const { channels, store, daemon, supervisor, requests, setUp, snooze, hints, documents, calibration } = parts;
+  const { channels, store, daemon, supervisor, requests, setUp, snooze, hints, endpoint, documents, calibration } = parts;
   return {
     [COMMANDS.setThreshold]: () => vscode.commands.executeCommand(`${VIEW_THRESHOLD}.focus`),
     [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await calibration(), store.snapshot.settings),
@@ -63,6 +65,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.whyNoSuggestion]: () => whyNoSuggestion(parts),
     [COMMANDS.showLayers]: async () => documents.show(t('layers.fileName'), renderLayers((await requests.explain()).last)),
     [COMMANDS.resetGate]: () => resetGate(requests),
+    [COMMANDS.setApiKey]: () => endpoint.setToken(),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
     [COMMANDS.showLog]: () => channels.show(),
     [COMMANDS.setUp]: () => setUp.start(),

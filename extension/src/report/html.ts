@@ -5,7 +5,9 @@
 import { COMMANDS } from '../ids';
 import { language, t } from '../l10n';
 import type { Report, Totals } from '../protocol';
-import { acceptanceRate, acceptedOfShown, carbon, joules, joulesPerCharacter, lessEnergy, plain, shortDay, sourceText, wattHours, whole } from '../state/format';
+import {
+  acceptanceRate, acceptedOfShown, carbon, joules, joulesOf, joulesPerCharacter, lessEnergy, plain, shortDay, sourceText, unmeasuredText, wattHours, whole,
+} from '../state/format';
 import type { Suggestions } from '../threshold/suggestions';
 
 interface ReportPage {
@@ -71,10 +73,10 @@ function figures({ today, all }: Report, suggestions: Suggestions | null): strin
   };
   const always = suggestions === null ? [] : [t('report.alwaysSuggesting', { figure: joules(suggestions.always.joules) })];
   const values = {
-    saved: joules(shown.saved_joules),
-    full: joules(shown.energy_full_joules),
+    saved: joulesOf(shown, shown.saved_joules),
+    full: joulesOf(shown, shown.energy_full_joules),
     kept: whole(shown.retained),
-    used: joules(shown.energy_joules),
+    used: joulesOf(shown, shown.energy_joules),
     characters: whole(shown.characters),
   };
   return `<section><h2>${isToday ? t('common.today') : t('report.allTime')}</h2><dl class="tiles">
@@ -86,8 +88,8 @@ ${tile('energy-per-character', t('common.joulesPerCharacter'), joulesPerCharacte
 }
 
 /** How the figures were obtained, and what they are compared with. */
-function basis({ source }: Totals): string {
-  return `${t('common.energySource', { source: escape(sourceText(source)) })} ${t('report.noteSaving')}`;
+function basis(totals: Totals): string {
+  return [unmeasuredText(totals), t('common.energySource', { source: escape(sourceText(totals.source)) }), t('report.noteSaving')].join(' ').trim();
 }
 
 const legend = () => [t('report.noteShown'), t('report.noteRetained'), t('report.noteJoulesPerCharacter'), t('report.noteCancelled'), t('report.noteExport')].join(' ');
@@ -171,8 +173,8 @@ function table(title: string, first: string, rows: readonly Row[]): string {
 
 function row({ name, totals }: Row): string {
   const cells = [
-    pair(joules(totals.saved_joules), lessEnergy(totals)),
-    joules(totals.energy_joules),
+    pair(joulesOf(totals, totals.saved_joules), lessEnergy(totals)),
+    joulesOf(totals, totals.energy_joules),
     pair(acceptedOfShown(totals), acceptanceRate(totals)),
     ...[totals.retained, totals.accepted_characters].map(whole),
     joulesPerCharacter(totals),

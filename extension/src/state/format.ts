@@ -83,7 +83,9 @@ export function mean(values: readonly number[]): number | null {
 }
 
 /** The source of a figure, in words. `estimate` must never look like a measurement. */
-export function sourceText(source: string | null): string {
+export const sourceText = (source: string | null): string => (source ?? '').split('+').map(partOfSource).join(' + ');
+
+function partOfSource(source: string): string {
   switch (source) {
     case 'nvml':
       return t('source.nvml');
@@ -91,13 +93,28 @@ export function sourceText(source: string | null): string {
       return t('source.rapl');
     case 'estimate':
       return t('source.estimate');
+    case 'server':
+      return t('source.server');
+    case 'unknown':
+      return t('source.unknown');
     default:
-      return source ?? '';
+      return source;
   }
+}
+
+/** A figure of totals in joules; unknown where a server computed everything and reports nothing. */
+export const joulesOf = ({ source }: Totals, value: number): string => (source === 'unknown' ? t('figures.unknown') : joules(value));
+
+/** What is in no figure of joules; empty if nothing is missing. */
+export function unmeasuredText({ unmeasured }: Totals): string {
+  return unmeasured === 0 ? '' : t('figures.unmeasured', { count: whole(unmeasured) });
 }
 
 /** Today's totals in one sentence, for use beside the word Today. */
 export function todayText(totals: Totals): string {
+  if (totals.source === 'unknown') {
+    return unmeasuredText(totals);
+  }
   const values = {
     saved: joules(totals.saved_joules),
     share: percent(totals.saving),
@@ -119,14 +136,14 @@ export const acceptanceRate = ({ accepted, shown }: Totals): string => (shown ==
 
 export const acceptedOfShown = ({ accepted, shown }: Totals): string => t('figures.ofShown', { accepted: whole(accepted), shown: whole(shown) });
 
-/** Joules of all completions, also of those that were not accepted, for each accepted character. */
-export function joulesPerCharacter({ energy_joules: used, accepted_characters: accepted }: Totals): string {
-  return accepted === 0 ? '–' : joules(used / accepted);
+/** Joules of all completions, also of those that were not accepted, for each accepted character. None where some are unknown. */
+export function joulesPerCharacter({ energy_joules: used, accepted_characters: accepted, unmeasured }: Totals): string {
+  return accepted === 0 || unmeasured > 0 ? '–' : joules(used / accepted);
 }
 
-/** What the totals' joules brought, beside what asking always brought on held-out code. Empty if nothing was used. */
-export function acceptedText({ energy_joules: used, accepted_characters: accepted }: Totals, suggestions: Suggestions | null): string {
-  if (used === 0) {
+/** What the totals' joules brought, beside what asking always brought on held-out code. Empty if nothing was used, or not all is known. */
+export function acceptedText({ energy_joules: used, accepted_characters: accepted, unmeasured }: Totals, suggestions: Suggestions | null): string {
+  if (used === 0 || unmeasured > 0) {
     return '';
   }
   const values = { rate: rate(accepted / used) };

@@ -18,6 +18,8 @@ export interface Snapshot {
   /** From the ledger at the start, then from each `greenCode/energy`; null without completions. */
   readonly today: Totals | null;
   readonly settings: Settings;
+  /** The address of the serving engine that answers, which the user has allowed; empty: the local model does. */
+  readonly endpoint: string;
   /** Minutes until suggestions return, `Infinity` if only a restart of the editor ends it; null: no snooze. */
   readonly snooze: number | null;
 }
@@ -30,7 +32,7 @@ export class Store {
   private readonly listeners = new Set<(snapshot: Snapshot) => void>();
 
   constructor(settings: Settings) {
-    this.current = { phase: 'idle', detail: '', status: null, energy: null, today: null, settings, snooze: null };
+    this.current = { phase: 'idle', detail: '', status: null, energy: null, today: null, settings, endpoint: '', snooze: null };
   }
 
   get snapshot(): Snapshot {

@@ -2,11 +2,12 @@
  * What the status item shows, as a function of the window's state: one icon and one figure, colour for errors only, and
  * everything else in the tooltip. Must not use the editor's API.
  */
+import { hostOf } from '../endpoint/address';
 import { COMMANDS, ICON, ICON_OFF } from '../ids';
 import { t } from '../l10n';
 import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
 import type { Settings } from '../settings';
-import { acceptedText, joules, joulesPerCharacter, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
+import { acceptedText, joulesOf, joulesPerCharacter, mean, percent, sourceText, tenths, threshold, todayText, unmeasuredText, whole } from '../state/format';
 import type { Snapshot } from '../state/store';
 import { modeText, modeTitle } from '../threshold/modes';
 import { stopTitle } from '../threshold/stops';
@@ -83,6 +84,9 @@ function itemText(state: DisplayState, snapshot: Snapshot): string {
       return `$(loading~spin) ${progress === null ? t('status.loading') : t('status.loadingShare', { share: percent(progress) })}`;
     case 'ready':
     case 'busy': // a completion is short: a spinner at each key would distract
+      if (snapshot.endpoint !== '') {
+        return `$(cloud) ${hostOf(snapshot.endpoint)}`;
+      }
       return savedText(snapshot.today);
     case 'paused':
       return `$(debug-pause) ${t('status.paused')}`;
@@ -155,10 +159,11 @@ function stateWithDetails(state: DisplayState, snapshot: Snapshot, language: Act
   return isOff || isFine || message === '' ? text : `${text}: ${message}`;
 }
 
-function label(details: string, { today, energy }: Snapshot, suggestions: Suggestions | null): string {
+function label(details: string, { today, energy, endpoint }: Snapshot, suggestions: Suggestions | null): string {
   const last = mean(energy?.last_exits ?? []);
   return [
     `Green Code. ${details.replace(/\.$/, '')}.`,
+    ...(endpoint === '' ? [] : [t('endpoint.serves', { host: hostOf(endpoint) })]),
     ...(today === null ? [] : [t('status.today', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
     ...(today === null || energy === null || last === null
       ? []
@@ -167,19 +172,24 @@ function label(details: string, { today, energy }: Snapshot, suggestions: Sugges
 }
 
 function tooltip(state: DisplayState, details: string, snapshot: Snapshot, suggestions: Suggestions | null, language: ActiveLanguage | null): string {
-  const { energy, today, settings } = snapshot;
-  const exitsEarly = settings.decoding === 'fast'; // else the last layer decodes every token, and nothing is checked
+  const { energy, today, settings, endpoint } = snapshot;
+  const exitsEarly = settings.decoding === 'fast' && endpoint === ''; // else the last layer decodes every token, and nothing is checked
   const blocks = [[`**Green Code**: ${escapeMarkdown(details)}`, ...wayBack(state, language)].join(' · ')];
+  if (endpoint !== '') {
+    blocks.push(escapeMarkdown(t('endpoint.serves', { host: hostOf(endpoint) })));
+  }
   if (energy !== null) {
     blocks.push(table(energy), ...(exitsEarly ? [layers(energy)] : []));
   }
   blocks.push(
-    t('status.settings', { stop: stopTitle(settings.suggestions), model: escapeMarkdown(energy?.model ?? settings.model) }),
-    `${modeLine(settings)} ${link(switchModeTitle(settings.decoding), COMMANDS.switchMode)}`,
+    t('status.settings', { stop: stopTitle(settings.suggestions), model: escapeMarkdown(endpoint || (energy?.model ?? settings.model)) }),
   );
+  if (endpoint === '') {
+    blocks.push(`${modeLine(settings)} ${link(switchModeTitle(settings.decoding), COMMANDS.switchMode)}`);
+  }
   const notes = [
     ...(exitsEarly && energy?.agreement ? agreementTexts(energy.agreement) : []),
-    ...(today === null ? [] : [acceptedText(today, suggestions), t('common.energySource', { source: sourceText(today.source) })]),
+    ...(today === null ? [] : [acceptedText(today, suggestions), unmeasuredText(today), t('common.energySource', { source: sourceText(today.source) })]),
     ...(energy?.on_battery ? [t('status.onBattery')] : []),
   ].filter(Boolean);
   if (notes.length > 0) {
@@ -221,9 +231,9 @@ function table({ today, session }: EnergyMessage): string {
   return [
     `| | ${t('common.today')} | ${t('status.session')} |`,
     '|:--|--:|--:|',
-    row(t('common.saved'), ({ saved_joules }) => joules(saved_joules)),
-    row(t('common.shareSaved'), ({ saving }) => percent(saving)),
-    row(t('common.used'), ({ energy_joules }) => joules(energy_joules)),
+    row(t('common.saved'), (totals) => joulesOf(totals, totals.saved_joules)),
+    row(t('common.shareSaved'), (totals) => (totals.source === 'unknown' ? '–' : percent(totals.saving))),
+    row(t('common.used'), (totals) => joulesOf(totals, totals.energy_joules)),
     row(t('common.completions'), ({ completions }) => whole(completions)),
     row(t('figures.suggestionsAccepted'), acceptance),
     row(t('common.charactersAccepted'), ({ accepted_characters }) => whole(accepted_characters)),

@@ -45,6 +45,7 @@ def totals() -> dict[str, float]:
     used, full = state["layers"] * JOULES_PER_LAYER, state["full"] * JOULES_PER_LAYER
     return {
         "completions": state["completions"],
+        "unmeasured": 0,
         "shown": state["completions"],
         "accepted": state["accepted"],
         "retained": 0,

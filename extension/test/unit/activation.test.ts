@@ -24,6 +24,7 @@ const context = {
   extensionPath: '/extension',
   extensionUri: {},
   globalState: { get: () => undefined, update: () => Promise.resolve() },
+  secrets: { onDidChange: () => ({ dispose: () => undefined }), get: () => Promise.resolve(undefined) },
   globalStorageUri: { fsPath: path.join(os.tmpdir(), 'no-such-storage') },
   subscriptions: new Array<{ dispose(): void }>(),
 };

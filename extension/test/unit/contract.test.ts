@@ -101,9 +101,9 @@ describe('the manifest', () => {
     expect(manifest.activationEvents).toEqual(['onStartupFinished']);
   });
 
-  it('lets no workspace name a program or a model, which is a path', () => {
+  it('lets no workspace name a program, a model, which is a path, or a server', () => {
     const machine = Object.entries(manifest.contributes.configuration.properties).filter(([, { scope }]) => scope === 'machine');
-    expect(machine.map(([id]) => id)).toEqual([settingId('model'), settingId('pythonPath')]);
+    expect(machine.map(([id]) => id)).toEqual([settingId('model'), settingId('endpoint'), settingId('pythonPath')]);
   });
 
   it('lets an untrusted folder change only harmless settings', () => {
@@ -206,18 +206,18 @@ describe('the front is sent', () => {
 
   it('common values, where no language differs', () => {
     configuration.languages.set('python', new Map([['completeInStrings', true]]));
-    expect(settingsForFront(false)).toEqual(defaults);
+    expect(settingsForFront({ snooze: null, endpoint: '' })).toEqual(defaults);
   });
 
   it('that suggestions are off while they are snoozed, whatever the setting', () => {
-    expect(settingsForFront(true)).toEqual({ ...defaults, enabled: false });
+    expect(settingsForFront({ snooze: 5, endpoint: '' })).toEqual({ ...defaults, enabled: false });
   });
 
   it('values that a chosen language overrides', () => {
     configuration.languages.set('python', new Map<string, unknown>([['completeInStrings', false], ['maxLines', 5]]));
     configuration.languages.set('java', new Map([['completeInComments', 'no']]));
     configuration.languages.set('dart', new Map([['completeInComments', false]]));
-    expect(settingsForFront(false)).toEqual({ ...defaults, '[python]': { completeInStrings: false }, '[java]': { completeInComments: 'no' } });
+    expect(settingsForFront({ snooze: null, endpoint: '' })).toEqual({ ...defaults, '[python]': { completeInStrings: false }, '[java]': { completeInComments: 'no' } });
   });
 });
 

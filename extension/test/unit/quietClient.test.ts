@@ -1,7 +1,7 @@
 import { expect, it, vi } from 'vitest';
 
 import { createClient, type ClientOptions } from '../../src/client/client';
-import { defaults } from './samples';
+import { snapshot } from './samples';
 
 interface Handlers {
   readonly errorHandler: { readonly closed: () => { readonly action: number; readonly handled: boolean } };
@@ -37,7 +37,7 @@ vi.mock('vscode-languageclient/node', () => ({
 
 it('a front that does not start is logged, without a pop-up or a restart by the library', async () => {
   const closed = vi.fn();
-  const client = createClient({ settings: defaults, onClosed: closed } as unknown as ClientOptions);
+  const client = createClient({ snapshot: snapshot(), onClosed: closed } as unknown as ClientOptions);
   client.error('Server initialization failed.');
   await client.stop();
   expect(library.popUps).toEqual([]);

@@ -12,6 +12,7 @@ export const defaults = Object.fromEntries(
 
 export const totals: Totals = {
   completions: 120,
+  unmeasured: 0,
   shown: 10,
   accepted: 3,
   retained: 2,
@@ -41,7 +42,7 @@ export const energy: EnergyMessage = {
 
 export function snapshot(change: Partial<Snapshot> = {}): Snapshot {
   const { energy = null } = change;
-  return { phase: 'running', detail: '', status: null, energy, today: energy?.today ?? null, settings: defaults, snooze: null, ...change };
+  return { phase: 'running', detail: '', status: null, energy, today: energy?.today ?? null, settings: defaults, endpoint: '', snooze: null, ...change };
 }
 
 const outcome = (accepted: number, right: number, joules: number, rejected: number) => ({

@@ -289,7 +289,7 @@ describe('settings that change while the front starts', () => {
     await fronts(2);
     Front.newest().started();
     await changing;
-    expect(Front.newest().options.settings.languages).toEqual(['dart']);
+    expect(Front.newest().options.snapshot.settings.languages).toEqual(['dart']);
     expect(store.snapshot.phase).toBe('running');
   });
 

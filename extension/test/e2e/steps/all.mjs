@@ -6,6 +6,7 @@ import { steps as insertion } from './insertion.mjs';
 import { steps as recovery } from './recovery.mjs';
 import { steps as setup } from './setup.mjs';
 import { steps as models } from './models.mjs';
+import { steps as endpoint } from './endpoint.mjs';
 import { steps as uninstall } from './uninstall.mjs';
 
-export const steps = [...typing, ...threshold, ...pages, ...insertion, ...recovery, ...setup, ...models, ...uninstall];
+export const steps = [...typing, ...threshold, ...pages, ...insertion, ...recovery, ...setup, ...models, ...endpoint, ...uninstall];

@@ -1,0 +1,1 @@
+"""A serving engine somewhere else, in the place of a local model."""
