@@ -10,7 +10,7 @@ VSIX := green-code-$(VERSION).vsix
 TEST_VSIX := build/test/green-code.vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools trials lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools trials lint format package bench bench-quick bench-editor check-gpu corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,6 +131,10 @@ bench: $(READY)  ## beside transformers and llama.cpp, into docs/performance.md 
 
 bench-quick: $(READY)  ## the same in two minutes, into work/bench
 	$(BIN)/green-code bench --quick --out $(WORK)/bench $(if $(DATA),--data $(DATA))
+
+check-gpu: $(READY)  ## whether the GPU's decoder is right, quick and frugal, into docs/experiments/gpu.md; without a card on a stand-in
+	for part in correctness speed energy training; do \
+		$(BIN)/python -m green_code_lab.benchmark.gpu_check $$part --out $(WORK)/gpu || exit 1; done
 
 bench-editor: package  ## from key to suggestion in a real VS Code, into docs/editor.md (on a quiet machine)
 	node extension/test/bench/run.mjs --vsix $(VSIX) --python $(abspath $(BIN)/python)

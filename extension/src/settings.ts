@@ -59,6 +59,8 @@ interface Schema {
   readonly enum?: readonly unknown[];
   readonly minimum?: number;
   readonly maximum?: number;
+  readonly maxLength?: number;
+  readonly maxItems?: number;
   readonly scope?: string;
 }
 
@@ -112,8 +114,14 @@ export function validOrDefault<K extends SettingKey>(key: K, value: unknown): Se
 }
 
 function isValid(schema: Schema, value: unknown): boolean {
-  const { minimum = -Infinity, maximum = Infinity } = schema;
-  return hasType(schema.type, value) && (schema.enum?.includes(value) ?? true) && !(typeof value === 'number' && (value < minimum || value > maximum));
+  return hasType(schema.type, value) && (schema.enum?.includes(value) ?? true) && isWithin(schema, value);
+}
+
+function isWithin({ minimum = -Infinity, maximum = Infinity, maxLength = Infinity, maxItems = Infinity }: Schema, value: unknown): boolean {
+  if (typeof value === 'number') {
+    return value >= minimum && value <= maximum;
+  }
+  return typeof value === 'string' ? value.length <= maxLength : !Array.isArray(value) || value.length <= maxItems;
 }
 
 function hasType(type: string, value: unknown): boolean {

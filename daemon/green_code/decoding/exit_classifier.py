@@ -16,8 +16,7 @@ import numpy as np
 
 from green_code.decoding.network_files import Parameters, check_shapes, load_network, save_network
 from green_code.kernels.binding import EXTRA_FEATURES
-from green_code.kernels.exit_classifier import ExitParameters
-from green_code.models.backend import TopToken
+from green_code.models.backend import ExitParameters, TopToken
 
 CONTINUE, EXIT = 0, 1
 HIDDEN_UNITS = 64
@@ -68,7 +67,7 @@ class ExitClassifier:
         scores = action @ np.tanh(hidden + p["exit_bias.weight"][exit_index]) + p["action.bias"]
         return 1 / (1 + math.exp(min(700.0, float(scores[CONTINUE] - scores[EXIT]))))
 
-    def parameters_for_kernel(self) -> ExitParameters:
+    def parameters_for_decoder(self) -> ExitParameters:
         """See `kernels.exit_classifier`."""
         p = self.parameters
         biases = p["inner.bias"] + p["exit_bias.weight"]

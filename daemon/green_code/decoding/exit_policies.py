@@ -16,9 +16,7 @@ import numpy as np
 
 from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.decoding.kv_cache import KVCache
-from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.exit_classifier import ExitProbability, exit_probability_function
-from green_code.models.backend import Backend, TopToken
+from green_code.models.backend import Backend, ExitProbability, ExitQuestion, TopToken
 from green_code.problems import Problem, shown
 
 LIKELIEST: Final = 0.5
@@ -32,13 +30,15 @@ class ExitView:
     Args:
         pending: layer × position evaluations that going on to full depth would cost.
         read_top: gives the top token where it is computed together with other positions'; by default it is computed alone.
+        question: what the policy will ask of the exit classifier, set before the top token is read.
     """
 
     cache: KVCache
     position: int
     depth: int
     pending: int
-    read_top: Callable[[], TopToken] | None = None
+    read_top: Callable[[ExitQuestion | None], TopToken] | None = None
+    question: ExitQuestion | None = None
 
     @property
     def state(self) -> np.ndarray:
@@ -49,8 +49,9 @@ class ExitView:
     def top(self) -> TopToken:
         """Computed when first read, so that a policy which does not need the head does not pay for it."""
         if self.read_top is not None:
-            return self.read_top()
-        return self.cache.top_tokens((self.position,), self.depth)[0]
+            return self.read_top(self.question)
+        question = self.question and replace(self.question, pending=(self.pending,))
+        return self.cache.top_tokens((self.position,), self.depth, question)[0]
 
     @property
     def has_top(self) -> bool:
@@ -106,11 +107,11 @@ class Confidence:
 class Agent:
     """
     Args:
-        in_kernel: the classifier as one call of the kernel, where the decoder is the kernel's.
+        in_decoder: the classifier as the decoder computes it, where it does.
     """
 
     classifier: ExitClassifier
-    in_kernel: ExitProbability | None = None
+    in_decoder: ExitProbability | None = None
     threshold: float = 1.0
     classifier_runs: int = 1
 
@@ -119,19 +120,18 @@ class Agent:
         return self.classifier.exits
 
     def should_exit(self, view: ExitView) -> bool:
-        index = self.exits.index(view.depth)
-        if self.in_kernel is not None:
-            found = self.in_kernel(view.cache.buffers, view.position, view.pending, view.top, index)
+        index, bound = self.exits.index(view.depth), max(LIKELIEST, self.threshold)
+        if self.in_decoder is not None:
+            view.question = ExitQuestion(self.in_decoder, index, bound)
+            found = self.in_decoder(view.cache.buffers, view.position, view.pending, view.top, index)
         else:
             found = self.classifier.exit_probability(view.state, view.pending, view.top, index)
-        return found > max(LIKELIEST, self.threshold)
+        return found > bound
 
 
 def agent_for(classifier: ExitClassifier, decoder: Backend) -> Agent:
-    """The agent of a classifier, in the kernel where the decoder is."""
-    if isinstance(decoder, KernelDecoder):
-        return Agent(classifier, exit_probability_function(decoder, classifier.parameters_for_kernel()))
-    return Agent(classifier)
+    """The agent of a classifier, computed by the decoder where it can."""
+    return Agent(classifier, decoder.exit_probability(classifier.parameters_for_decoder()))
 
 
 def parse_policy(text: str, exits: Sequence[int], layers: int, agent: Agent | None, threshold: float) -> Policy:

@@ -30,7 +30,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from green_code.models.backend import SMALL_BATCH, Backend, TopToken
+from green_code.models.backend import SMALL_BATCH, Backend, ExitQuestion, TopToken
 from green_code.work import Work
 
 _CAPACITY_STEP = 256  # positions
@@ -130,11 +130,11 @@ class KVCache:
         """Hidden states of positions start … end−1, each at its own depth, (N, C) float32; see `Backend.states`."""
         return self.decoder.states(self.buffers, start, end)
 
-    def top_tokens(self, positions: Sequence[int], depth: int) -> list[TopToken]:
-        """The head's top token behind each of these ascending positions, all at `depth`."""
+    def top_tokens(self, positions: Sequence[int], depth: int, question: ExitQuestion | None = None) -> list[TopToken]:
+        """The head's top token behind each of these ascending positions, all at `depth`; see `Backend.top_tokens`."""
         self.work.head_batches += 1
         self.work.head_positions += len(positions)
-        return self.decoder.top_tokens(self.buffers, positions, depth)
+        return self.decoder.top_tokens(self.buffers, positions, depth, question)
 
     def top_token_among(self, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """The top token among these (K,) int32 behind a position at `depth`."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from green_code.decoding.draft import Source
 from green_code.decoding.exit_policies import ExitView, Policy
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.backend import TopToken, probability_of
+from green_code.models.backend import ExitQuestion, TopToken, probability_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class Verifier:
                 continue
             # Positions between these that have exited go along.
             cache.advance(start + advancing[-1], depth, start + advancing[0])
-            read_top = _batched_top_tokens(cache, [start + i for i in advancing], depth)
+            pendings = [cache.pending(start + i, layers) if depth < layers else 0 for i in advancing]
+            read_top = _batched_top_tokens(cache, [start + i for i in advancing], depth, pendings)
             paid = 0  # pending work that an earlier position of the batch will have filled
-            for row, i in enumerate(advancing):
-                pending = cache.pending(start + i, layers) if depth < layers else 0
+            for row, (i, pending) in enumerate(zip(advancing, pendings, strict=True)):
                 view = ExitView(cache, start + i, depth, pending - paid, partial(read_top, row))
                 if depth < layers:
                     cache.work.decisions += self.policy.classifier_runs
@@ -79,13 +79,16 @@ class Verifier:
         return [each for each in decoded if each is not None]
 
 
-def _batched_top_tokens(cache: KVCache, positions: Sequence[int], depth: int) -> Callable[[int], TopToken]:
-    """Top token by index into `positions`; the first call runs the head over all of them."""
+def _batched_top_tokens(
+    cache: KVCache, positions: Sequence[int], depth: int, pendings: Sequence[int]
+) -> Callable[[int, ExitQuestion | None], TopToken]:
+    """Top token by index into `positions`; the first call runs the head over all of them, and answers its question of all."""
     tops: list[TopToken] = []
 
-    def read_top(row: int) -> TopToken:
+    def read_top(row: int, question: ExitQuestion | None) -> TopToken:
         if not tops:
-            tops.extend(cache.top_tokens(positions, depth))
+            asked = question and replace(question, pending=tuple(pendings))
+            tops.extend(cache.top_tokens(positions, depth, asked))
         return tops[row]
 
     return read_top

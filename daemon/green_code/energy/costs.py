@@ -10,6 +10,9 @@ are measured in batches of 32 positions: in a long prompt they cost a little les
 classifier and the exit's lens; rules, which decide without the classifier, get their lens for nothing. Attention over a longer
 context costs more than these constants say; the windows use 256 positions.
 
+A GPU draws power while it waits. That is measured, too, and not part of what work costs: it is reported apart, and booked by the time for
+which a model is resident (engine/loaded_model.py).
+
 Must not know: models. The workloads are given.
 """
 
@@ -22,7 +25,7 @@ import math
 import operator
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
@@ -33,6 +36,8 @@ from green_code.reading import read_json
 from green_code.work import Prices, Work
 
 TURNS = 8
+IDLE = "idle"
+"""The workload that does nothing."""
 COSTS_FILES = "costs-*.json"
 """Measured costs lie in the cache under names like these, a file for each model's shape, build and machine."""
 log = logging.getLogger(__name__)
@@ -44,6 +49,7 @@ class CostModel:
 
     `assumed`: nothing was measured; the figures are another machine's.
     `over_assumed`: what a token costs here, over what is assumed for the shape that was measured; None: not known.
+    `idle_watts`: what the device draws while the model is resident and nothing is computed, where that is not part of the prices.
     """
 
     prices: Prices
@@ -53,6 +59,7 @@ class CostModel:
     window_seconds: float
     assumed: bool = False
     over_assumed: float | None = None
+    idle_watts: float = 0.0
 
 
 class Measurement:
@@ -61,14 +68,22 @@ class Measurement:
     Args:
         workloads: `layer` (over one position), `layer_small_batch` and `layer_batch` (over many), `head`,
             `head_batch`, `decision` (with the head that it reads) and `kv_only`; each call does a little work and returns how much.
-        window_seconds: how long each is repeated, all its turns together.
+            `IDLE`, where the device's idle draw is to be taken off.
+        window_seconds: how long each is repeated, all its turns together. synchronise: see `Window`.
     """
 
-    def __init__(self, workloads: Mapping[str, Callable[[], Work]], meter: Meter, window_seconds: float) -> None:
+    def __init__(
+        self,
+        workloads: Mapping[str, Callable[[], Work]],
+        meter: Meter,
+        window_seconds: float,
+        synchronise: Callable[[], None] = lambda: None,
+    ) -> None:
         self._workloads, self._meter, self._window_seconds = workloads, meter, window_seconds
+        self._synchronise = synchronise
         # In reverse order every other turn: a counter that lags counts a little of the workload before.
         self._pieces = [(turn, name) for turn in range(TURNS) for name in list(workloads)[:: -1 if turn % 2 else 1]]
-        self._read: list[dict[str, tuple[float, Work]]] = [{} for _ in range(TURNS)]
+        self._read: list[dict[str, tuple[float, float, Work]]] = [{} for _ in range(TURNS)]
         self._done = 0
         self._warm = False
 
@@ -84,10 +99,10 @@ class Measurement:
                 work()
         self._warm = False  # unless this piece ends well
         turn, name = self._pieces[self._done]
-        with Window(self._meter) as window:
+        with Window(self._meter, self._synchronise, time.monotonic) as window:
             done = _repeat(self._workloads[name], self._window_seconds / TURNS)
         if window.reading is not None and window.reading.joules is not None:
-            self._read[turn][name] = window.reading.joules, done
+            self._read[turn][name] = window.reading.joules, window.reading.seconds, done
         self._done += 1
         self._warm = True
 
@@ -106,12 +121,15 @@ class Measurement:
         joules: dict[str, float] = {}
         rows: dict[str, float] = {}
         widths = []
-        for name in self._workloads:
-            each = [spent / _units(work) for spent, work in (read[name] for read in turns)]
-            whole = functools.reduce(operator.add, (read[name][1] for read in turns))
+        idle_watts = _idle_watts(turns)
+        for name in self._workloads.keys() - {IDLE}:
+            each = [
+                (spent - idle_watts * seconds) / _units(work) for spent, seconds, work in (read[name] for read in turns)
+            ]
+            whole = functools.reduce(operator.add, (read[name][2] for read in turns))
             # A counter that steps more rarely than a turn lasts reads 0 in most turns.
             joules[name] = statistics.median(each) or statistics.fmean(each)
-            if not joules[name]:
+            if joules[name] <= 0:
                 raise no_readings
             rows[name] = (whole.layer_positions or whole.head_positions) / _units(whole)
             median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
@@ -140,7 +158,14 @@ class Measurement:
             meter=self._meter.describe(),
             relative_interval=max(widths),
             window_seconds=self._window_seconds,
+            idle_watts=idle_watts,
         )
+
+
+def _idle_watts(turns: Sequence[Mapping[str, tuple[float, float, Work]]]) -> float:
+    """0 where it was not measured."""
+    waits = [turn[IDLE] for turn in turns if IDLE in turn]
+    return sum(joules for joules, _, _ in waits) / sum(seconds for _, seconds, _ in waits) if waits else 0.0
 
 
 def _repeat(work: Callable[[], Work], seconds: float) -> Work:
@@ -161,7 +186,13 @@ def load_costs(path: Path) -> CostModel | None:
         costs = read_json(path, CostModel)
     except (OSError, ValueError):
         return None
-    amounts = (*astuple(costs.prices), costs.relative_interval, costs.window_seconds, costs.over_assumed or 0.0)
+    amounts = (
+        *astuple(costs.prices),
+        costs.relative_interval,
+        costs.window_seconds,
+        costs.over_assumed or 0.0,
+        costs.idle_watts,
+    )
     return costs if min(amounts) >= 0 else None
 
 

@@ -1,8 +1,9 @@
 """Meters: cumulative joules of this machine's device, or an estimate, always labelled with its source.
 
-- `nvml`: the GPU's total-energy counter (Volta and newer; updated about every 100 ms);
+- `nvml`: the GPU's total-energy counter (Volta and newer; updated about every 100 ms); `nvml+rapl`: with the host's, where it can be read;
 - `rapl`: the CPU packages' counters under /sys/class/powercap (readable by root only on Linux since 2020);
-- `estimate`: this process's CPU-seconds × watts per core, both shown.
+- `estimate`: this process's CPU-seconds × watts per core, both shown;
+- `unknown`: a GPU computes whose counter cannot be read. CPU-seconds say nothing of its joules.
 
 Readings never fall. A missing figure is None, never 0. A window shorter than 10 s is labelled, because the steps of the
 counters then matter. Method after ml-energy/zeus.
@@ -21,9 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
+from green_code.energy.rows import UNKNOWN
+
 log = logging.getLogger(__name__)
 
-Source = Literal["nvml", "rapl", "estimate"]
+Source = Literal["nvml", "nvml+rapl", "rapl", "estimate", "unknown"]
 
 SHORT_WINDOW_SECONDS = 10.0
 
@@ -192,14 +195,57 @@ def _watts_from_environment() -> float:
     return watts
 
 
+class GpuAndHost:
+    """A GPU's counter and that of the processor beside it."""
+
+    source: Source = "nvml+rapl"
+
+    def __init__(self, gpu: NvmlMeter, host: RaplMeter) -> None:
+        self._parts: tuple[NvmlMeter, RaplMeter] = (gpu, host)
+
+    def read_joules(self) -> float | None:
+        """The sum; None if one of them cannot be read now."""
+        read = [part.read_joules() for part in self._parts]
+        return None if None in read else sum(joules for joules in read if joules is not None)
+
+    def describe(self) -> str:
+        """See `Meter`."""
+        return " + ".join(part.describe() for part in self._parts)
+
+
+class UnknownMeter:
+    """Of a GPU without a counter: its joules are unknown, which is not 0."""
+
+    source: Source = UNKNOWN
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def read_joules(self) -> None:
+        """See `Meter`."""
+        return
+
+    def describe(self) -> str:
+        """See `Meter`."""
+        return f"no energy counter of the GPU: {self._why}"
+
+
 def pick_meter(gpu: str | None, *, powercap: Path = POWERCAP, nvml: Any = None) -> Meter:
-    """The best meter for the GPU with a UUID, or for the CPU (None); the log says why it is an estimate."""
-    tried: NvmlMeter | RaplMeter | Absent
-    tried = open_rapl(powercap) if gpu is None else open_nvml(gpu, nvml)
-    if isinstance(tried, Absent):
-        log.info("no %s meter: %s; energy is estimated", tried.source, tried.why)
-        return EstimateMeter()
-    return tried
+    """The best meter for the GPU with a UUID, or for the CPU (None); the log says why it is an estimate, or unknown."""
+    host = open_rapl(powercap)
+    if gpu is None:
+        if isinstance(host, Absent):
+            log.info("no %s meter: %s; energy is estimated", host.source, host.why)
+            return EstimateMeter()
+        return host
+    counter = open_nvml(gpu, nvml)
+    if isinstance(counter, Absent):
+        log.info("no %s meter: %s; energy is unknown", counter.source, counter.why)
+        return UnknownMeter(counter.why)
+    if isinstance(host, Absent):
+        log.info("the host's joules are not included: %s", host.why)
+        return counter
+    return GpuAndHost(counter, host)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Row:
         return replace(self, accepted=1, accepted_characters=min(self.characters, self.accepted_characters + more))
 
 
-UNKNOWN = "unknown"
-"""Energy source of a row whose joules nobody knows: a server computed it that does not report them."""
+UNKNOWN: Final = "unknown"
+"""Energy source of a row whose joules nobody knows: a server computed it that does not report them, or a GPU without a counter."""
 
 SERVER = "server"
 """Energy source of a row whose joules the server itself reported."""
@@ -67,7 +68,10 @@ SERVER = "server"
 CHECK = "check"
 """Reason of a row that is a completion repeated at full depth (engine/shadow.py)."""
 
-UNFINISHED = ("cancelled", "superseded", CHECK)
+IDLE = "idle"
+"""Reason of a row that is what a device drew because a model was resident. It has no language."""
+
+UNFINISHED = ("cancelled", "superseded", CHECK, IDLE)
 """Reasons of rows that do not count as completions."""
 
 ROLLED_UP = "rolled_up"

@@ -107,7 +107,8 @@ def report_of(query: Query) -> Report:
     for day, language, model, *selected in query(
         f"SELECT {_DAY}, language, model, {_SUMS} FROM completions GROUP BY 1, 2, 3", ()
     ):
-        for tally in (everything, days[day], languages[language], models[model]):
+        by_language = [languages[language]] if language else []  # what was drawn while nothing was written has none
+        for tally in (everything, days[day], *by_language, models[model]):
             tally.add_selected(selected)
     return Report(
         today=days.get(today_text(), Tally()).totals(),

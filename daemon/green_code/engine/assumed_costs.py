@@ -3,15 +3,18 @@
 Costs are proportional to the bytes of weights that are read (for a batch) and to the weights that are multiplied (for a position),
 whatever the family: other operations take little. The rates are those of a reference machine, in CPU-seconds, and an
 `EstimateMeter`'s watts per core turn them into joules. Joules may be wrong by a factor of two or three on another processor, and by
-more on a GPU or without the kernel. Savings are ratios, and much closer.
+more without the kernel. Savings are ratios, and much closer. Of a GPU they say nothing but what is worth more than what, and its joules
+are unknown until they are measured.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import EstimateMeter
+from green_code.energy.rows import UNKNOWN
 from green_code.kernels.weight_bits import bits_for, candidate_bytes, head_bits
 from green_code.models.backend import Backend
 from green_code.models.config import ModelConfig
@@ -37,7 +40,8 @@ _SECONDS: Final = Prices(
 
 def assumed_costs(decoder: Backend) -> CostModel:
     """The estimate for a decoder; `assumed` is set, and the interval is as wide as the figure."""
-    return costs_of(decoder.config, decoder.has_svd_head, bits_for(decoder.config))
+    costs = costs_of(decoder.config, decoder.has_svd_head, bits_for(decoder.config))
+    return costs if decoder.gpu is None else replace(costs, source=UNKNOWN)
 
 
 def costs_of(config: ModelConfig, has_svd_head: bool, bits: int = 8) -> CostModel:

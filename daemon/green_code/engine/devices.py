@@ -2,9 +2,8 @@
 
 `auto` prefers what was measured: of the devices on which this model was measured, the one with the fewest joules a token, if a token
 takes at most `SLOW_SECONDS` there; else the quickest. What was not measured is assumed, for the processor alone. A GPU is tried
-without a measurement only where a token of the processor is assumed to take longer than `SLOW_SECONDS`. The reason: torch launches
-about 50 kernels a layer and token, which takes a GPU longer than the CPU kernel needs for a model of 270M parameters, at many times
-the watts.
+without a measurement only where a token of the processor is assumed to take longer than `SLOW_SECONDS`: a model that is quick there
+would take many times the watts on a GPU.
 Must not know: sessions, the link.
 """
 
@@ -19,6 +18,7 @@ from typing import Final
 
 from green_code.energy.meters import EstimateMeter
 from green_code.engine.assumed_costs import costs_of, token_work
+from green_code.engine.interfaces import DeviceProblem
 from green_code.files import replace_file
 from green_code.folders import cache_dir
 from green_code.kernels.weight_bits import bits_for
@@ -73,10 +73,27 @@ def check_device(device: str) -> None:
     """Raises ImportError or RuntimeError where torch cannot compute on it."""
     if importlib.util.find_spec("torch") is None:
         raise ImportError("torch is not installed: pip install 'green-code[gpu]'")
-    from green_code.models.device import is_available
+    from green_code.models.device import why_unavailable
 
-    if not is_available(device):
-        raise RuntimeError("torch finds no such device here")
+    if (why := why_unavailable(device)) is not None:
+        raise RuntimeError(why)
+
+
+def pick_card(device: str) -> tuple[int, int | None]:
+    """The number of the card that serves, and the bytes of its memory that may be taken; None: unknown. Imports torch."""
+    from green_code.gpu.support import best_card, free_bytes
+
+    card = best_card(device)
+    return card, free_bytes(card) if device == "cuda" else None
+
+
+def device_problem(device: str, error: BaseException) -> DeviceProblem:
+    """What users are told where a device failed, and whether this process can try it again. Imports torch."""
+    if importlib.util.find_spec("torch") is None:
+        return DeviceProblem(device, f"{type(error).__name__}: {error}")
+    from green_code.models.device import first_sentence, is_lost
+
+    return DeviceProblem(device, f"{type(error).__name__}: {first_sentence(error)}", is_lost(device))
 
 
 def read_measured(key: str) -> Measured:

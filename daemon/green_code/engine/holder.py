@@ -42,7 +42,8 @@ class Shared:
     Args:
         compute: the one compute thread. A serving engine, for which it would wait, has a thread of its own.
         make_room: called before weights are opened, with their bytes; raises Problem if there is no memory for them.
-        on_status: called when the status of a model has changed. on_loaded: called when a model has been loaded.
+        on_status: called when the status of a model has changed. on_loaded: called when a model has been loaded. on_released: called
+            with one that is released.
     """
 
     load: LoadRuntime
@@ -52,6 +53,7 @@ class Shared:
     make_room: Callable[[ModelHolder, int], Coroutine[Any, Any, None]]
     on_status: Callable[[ModelHolder], None]
     on_loaded: Callable[[ModelHolder], None]
+    on_released: Callable[[LoadedModel], None] = lambda _: None
 
 
 class _Failure:
@@ -94,6 +96,8 @@ class ModelHolder:
         self._device_failure: _Failure | None = None
         self._past_device_failure: _Failure | None = None  # of a device that has loaded the model since
         self._shadow: tuple[str, ShadowChecks] | None = None
+        self.device_lost = False
+        """Whether the device cannot be used again before the engine has been restarted."""
 
     @property
     def is_used(self) -> bool:
@@ -246,6 +250,7 @@ class ModelHolder:
         if (loaded := self.loaded) is None:
             return None
         loaded.closed, self.loaded = True, None
+        self._shared.on_released(loaded)
         return self._compute.submit(loaded.close)
 
     # --- loading ------------------------------------------------------------------------------------------
@@ -275,7 +280,7 @@ class ModelHolder:
             text = f"{failure.problem} {self.name} runs on the processor; the device is tried again later."
             self.status.set("ready", text, None, failure.problem.reason)
         else:
-            self.status.set("ready", f"{self.name} is ready", None, None)
+            self._show_ready(loaded, f"{self.name} is ready")
         if not ready.done():
             ready.set_result(loaded)
         self._shared.on_loaded(self)
@@ -296,11 +301,15 @@ class ModelHolder:
                 return runtime
         return await self._load_in_thread("cpu")
 
+    def _show_ready(self, loaded: LoadedModel, text: str) -> None:
+        notice = loaded.runtime.notice
+        self.status.set("ready", f"{text}; {notice}" if notice else text, None, "no_memory" if notice else None)
+
     def _with_checks(self, runtime: Runtime) -> LoadedModel:
         """With the checks of these weights; they continue if the same weights are loaded again."""
         if self._shadow is None or self._shadow[0] != runtime.weights:
             self._shadow = runtime.weights, ShadowChecks(runtime.calibration, self._shared.on_battery)
-        return LoadedModel(self.wanted, runtime, self._shadow[1])
+        return LoadedModel(self.wanted, runtime, self._shadow[1], self._clock)
 
     def _note_failure(self, problem: Problem) -> None:
         self._failure = _Failure(problem, self._clock(), self._failure or self._past_failure)
@@ -308,6 +317,7 @@ class ModelHolder:
 
     def _note_device(self, problem: DeviceProblem) -> None:
         before = self._device_failure or self._past_device_failure
+        self.device_lost = self.device_lost or problem.lost
         self._device_failure = _Failure(problem, self._clock(), before)
 
     def _device_loaded(self) -> bool:
@@ -354,7 +364,7 @@ class ModelHolder:
         again = (
             f"runs on {runtime.device} again" if self._device_loaded() else "was loaded again with its changed bundle"
         )
-        self.status.set("ready", f"{self.name} {again}", None, None)
+        self._show_ready(self.loaded, f"{self.name} {again}")
 
     def _load_in_thread(self, device: str, quiet: bool = False) -> asyncio.Future[Runtime]:
         """Load on a daemon thread: loading that hangs does not keep the process alive."""

@@ -22,11 +22,11 @@ Cancelled = Callable[[], "str | None"]
 
 
 class DeviceProblem(Problem):
-    """A device other than the processor cannot be used, or no longer."""
+    """A device other than the processor cannot be used, or no longer. `lost`: not until the process is another one."""
 
-    def __init__(self, device: str, error: BaseException) -> None:
-        super().__init__("internal_error", f"{device} cannot be used ({type(error).__name__}: {error}).")
-        self.device = device
+    def __init__(self, device: str, why: str, lost: bool = False) -> None:
+        super().__init__("internal_error", f"{device} cannot be used ({why}).")
+        self.device, self.lost = device, lost
 
 
 class EndpointProblem(Problem):
@@ -65,6 +65,14 @@ class Runtime(Protocol):
     @property
     def device(self) -> str:
         """Where it computes: "cpu", "cuda", "mps", or "remote": a serving engine does."""
+
+    @property
+    def notice(self) -> str:
+        """What is less than usual because the device has little room, as a part of a sentence; mostly empty."""
+
+    @property
+    def idle_watts(self) -> float:
+        """What the device draws because the model is resident; 0 where it is not measured apart."""
 
     @property
     def layers_total(self) -> int: ...

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from green_code.energy.rows import CHECK, UNFINISHED, UNKNOWN, Row, now_text
+from green_code.energy.rows import CHECK, IDLE, UNFINISHED, UNKNOWN, Row, new_id, now_text
 from green_code.energy.totals import Tally
+from green_code.engine.loaded_model import LoadedModel
 from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
 from green_code.report import Totals
 
@@ -68,3 +69,13 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
 def check_row(params: CompletionParams, result: CompletionResult) -> Row:
     """The row of a shadow check. It costs joules; it adds no tokens, and there is no full-depth figure to compare with."""
     return replace(ledger_row(params, result, CHECK), tokens=0, exit_layers=0, energy_full_joules=0.0)
+
+
+def idle_row(loaded: LoadedModel, joules: float) -> Row:
+    """The row of what a device drew because a model was resident; full depth would have drawn it, too."""
+    runtime = loaded.runtime
+    return Row(
+        id=new_id(), time=now_text(), language="", model=loaded.name, decoding="", threshold="", tokens=0, exit_layers=0, layers_run=0,
+        layers_total=runtime.layers_total, prompt_tokens=0, prompt_layers_run=0, energy_joules=joules, energy_full_joules=joules,
+        energy_source=runtime.energy_source, cpu_seconds=0.0, wall_seconds=0.0, reason=IDLE, completions=0,
+    )  # fmt: skip

@@ -1,16 +1,19 @@
 """A loaded model with its sessions. Their memory is bounded: by number, by bytes, and by the life of the windows that they belong to.
 
+A device that draws power while it waits does so because the model is resident. These joules are booked by the time, as rows of their own.
 Must not know: how a model is loaded, or what else is.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from green_code.engine.interfaces import REMOTE, DeviceProblem, Runtime, Session
+from green_code.engine.devices import device_problem
+from green_code.engine.interfaces import REMOTE, Runtime, Session
 from green_code.engine.requests import Job, Wanted, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult
@@ -27,8 +30,10 @@ SESSION_BYTES: Final = 256 << 20
 class LoadedModel:
     """A runtime with its shadow checks and its sessions; only the compute thread uses the sessions."""
 
-    def __init__(self, wanted: Wanted, runtime: Runtime, shadow: ShadowChecks) -> None:
-        self.wanted = wanted
+    def __init__(
+        self, wanted: Wanted, runtime: Runtime, shadow: ShadowChecks, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.wanted, self._clock, self._booked_at = wanted, clock, clock()
         self.runtime = runtime
         self.shadow = shadow
         self.closed = self._failed_to_measure = False
@@ -61,12 +66,20 @@ class LoadedModel:
         except Exception as error:
             if self.runtime.device in ("cpu", REMOTE):
                 raise
-            raise DeviceProblem(self.runtime.device, error) from error
+            raise device_problem(self.runtime.device, error) from error
         self._sessions[key] = job.owner, session  # not after an exception: the session's state is then unknown
         while len(self._sessions) > 1 and self._holds_too_much():
             _, (_, oldest) = self._sessions.popitem(last=False)
             oldest.trim()
         return result
+
+    def idle_joules(self, least_seconds: float = 0.0) -> float:
+        """What the device has drawn since the last call because the model is resident; 0 where it was less than `least_seconds` ago."""
+        now = self._clock()
+        if (seconds := now - self._booked_at) < least_seconds:
+            return 0.0
+        self._booked_at = now
+        return self.runtime.idle_watts * seconds
 
     def _holds_too_much(self) -> bool:
         held = sum(session.cache_bytes for _, session in self._sessions.values())

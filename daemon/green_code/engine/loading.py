@@ -14,11 +14,20 @@ from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, ag
 from green_code.decoding.healing import Chooser
 from green_code.decoding.stopping import Refusal, RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
-from green_code.energy.meters import SHORT_WINDOW_SECONDS
+from green_code.energy.meters import SHORT_WINDOW_SECONDS, pick_meter
+from green_code.energy.rows import UNKNOWN
 from green_code.engine.assumed_costs import assumed_costs, token_work
 from green_code.engine.conversion import config_apart, convert_apart
-from green_code.engine.devices import check_device, choose_device, keep_measured, read_measured
-from green_code.engine.interfaces import DeviceProblem, MakeRoom, Progress
+from green_code.engine.device_room import Fit, fit
+from green_code.engine.devices import (
+    check_device,
+    choose_device,
+    device_problem,
+    keep_measured,
+    pick_card,
+    read_measured,
+)
+from green_code.engine.interfaces import MakeRoom, Progress
 from green_code.engine.measured_costs import CostMeasurement, measured_costs, token_seconds
 from green_code.engine.prompts import layout_of
 from green_code.engine.session import Session
@@ -49,12 +58,14 @@ def load_runtime(
     found, contents = find_model(model), read_contents(bundle_of(model))
     chosen = choose_device(device, read_measured(found.key), lambda: _config(found))
     if chosen == "cpu":
-        return _load(model, found, contents, chosen, progress, make_room)
+        return _load(model, found, contents, chosen, Fit(weight_formats()), progress, make_room)
     try:
         check_device(chosen)
-        return _load(model, found, contents, chosen, progress, make_room)
+        card, free = pick_card(chosen)
+        room = fit(_config(found), weight_formats(chosen, card), free)
+        return _load(model, found, contents, chosen, room, progress, make_room)
     except Exception as error:
-        raise DeviceProblem(chosen, error) from error
+        raise device_problem(chosen, error) from error
 
 
 def _config(found: Found) -> ModelConfig:
@@ -64,12 +75,12 @@ def _config(found: Found) -> ModelConfig:
 
 
 def _load(
-    model: str, found: Found, contents: BundleContents, device: str, progress: Progress, make_room: MakeRoom
+    model: str, found: Found, contents: BundleContents, device: str, room: Fit, progress: Progress, make_room: MakeRoom
 ) -> Runtime:
     opened = open_model(
         found,
         contents.bundle,
-        weight_formats(device),
+        room.formats,
         lambda sentence, part: progress("loading", sentence, part),
         convert if model == TINY else convert_apart,  # it has no reader whose memory would stay
         make_room,
@@ -77,8 +88,8 @@ def _load(
     opened.decoder.serve()
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()
-    kept = CostMeasurement(opened.decoder, exits, _window_seconds(model)).kept()
-    runtime = Runtime(model, opened, contents, kept or assumed_costs(opened.decoder), device, found.key)
+    costs = CostMeasurement(opened.decoder, exits, _window_seconds(model)).kept() or assumed_costs(opened.decoder)
+    runtime = Runtime(model, opened, contents, costs, device, found.key, room.positions, room.notice)
     give_back_memory()
     return runtime
 
@@ -103,9 +114,19 @@ class Runtime:
     """A loaded model. Its sessions share the weights; only one of them computes at a time."""
 
     def __init__(
-        self, model: str, opened: Model, contents: BundleContents, costs: CostModel, device: str = "cpu", key: str = ""
+        self,
+        model: str,
+        opened: Model,
+        contents: BundleContents,
+        costs: CostModel,
+        device: str = "cpu",
+        key: str = "",
+        positions: int | None = None,
+        notice: str = "",
     ) -> None:
         bundle = contents.bundle
+        most = opened.decoder.config.max_positions
+        self.positions, self.notice = min(most, positions or most), notice
         self.model, self.device, self._key = model, device, key
         self.bundle = bundle.name if bundle else ""
         self.weights = bundle.digest if bundle else opened.key
@@ -122,6 +143,7 @@ class Runtime:
         row = ROWS.get(model)
         self.layout = layout_of(model, opened.vocabulary.fim, row.prompt if row is not None else None)
         self._measurement: CostMeasurement | None = None
+        self._has_meter = not costs.assumed or pick_meter(self.decoder.gpu).source != UNKNOWN
 
     def new_session(self) -> Session:
         return Session(self)
@@ -141,7 +163,12 @@ class Runtime:
     @property
     def costs_assumed(self) -> bool:
         """See `interfaces.Runtime`."""
-        return self.costs.assumed
+        return self.costs.assumed and self._has_meter
+
+    @property
+    def idle_watts(self) -> float:
+        """See `interfaces.Runtime`."""
+        return self.costs.idle_watts
 
     @property
     def reads_snippets(self) -> bool:

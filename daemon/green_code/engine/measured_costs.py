@@ -21,12 +21,14 @@ from numpy.random import (
 from green_code.decoding.exit_classifier import ExitClassifier, parameter_shapes
 from green_code.decoding.exit_policies import ExitView, agent_for
 from green_code.decoding.kv_cache import KVCache
-from green_code.energy.costs import COSTS_FILES, CostModel, Measurement, load_costs, save_costs
+from green_code.energy.costs import COSTS_FILES, IDLE, CostModel, Measurement, load_costs, save_costs
 from green_code.energy.meters import pick_meter
+from green_code.energy.rows import UNKNOWN
 from green_code.engine.assumed_costs import assumed_costs, layer_weights, token_work
 from green_code.engine.interfaces import Progress
 from green_code.folders import cache_dir
 from green_code.models.backend import SMALL_BATCH, Backend
+from green_code.problems import Problem
 from green_code.work import Work
 
 _COST_ROWS = 256  # a prompt
@@ -34,6 +36,7 @@ _COST_AGENTS = 48  # more than a core's cache holds
 _WORKLOADS = 14  # raised when what is measured changes, or how
 _SMALL = 1_000_000  # weights of a layer
 _COST_DRAFTS = 8  # a verification
+_IDLE_SECONDS = 0.05
 _COST_KV_ONLY = 32  # positions of which only keys and values are computed: a few lines, or part of a prompt
 
 
@@ -68,12 +71,16 @@ class CostMeasurement:
 
         Args:
             interrupted: polled at least every tenth of a second or two.
+        Raises:
+            Problem: there is no meter.
         """
+        if self._meter.source == UNKNOWN:
+            raise Problem("internal_error", f"what work costs stays unknown: {self._meter.describe()}.")
         self._interrupted = interrupted
         with contextlib.suppress(Interrupted):
             if self._measurement is None:
                 workloads = _workloads(self._decoder, self._exit, self._poll)
-                self._measurement = Measurement(workloads, self._meter, self._window_seconds)
+                self._measurement = Measurement(workloads, self._meter, self._window_seconds, self._decoder.synchronise)
             self._measurement.step()
         return self._measurement.share if self._measurement is not None else 0.0
 
@@ -155,6 +162,7 @@ def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[st
         cache.truncate(cached)
         cache.append([1] * new)
         cache.advance(cached + new - 1, layers)
+        decoder.synchronise()  # or a GPU would be thousands of calls behind
         return cache.work - before
 
     def head(rows: int) -> Work:
@@ -173,9 +181,16 @@ def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[st
     def kv_only() -> Work:
         poll()
         decoder.project_kv(1, layers, few, 0, _COST_KV_ONLY, propagated=True)
+        decoder.synchronise()
         return Work(kv_only=layers * _COST_KV_ONLY)
 
-    return {
+    def idle() -> Work:
+        poll()
+        time.sleep(_IDLE_SECONDS)
+        return Work()
+
+    waits = {} if decoder.gpu is None else {IDLE: idle}
+    return waits | {
         "layer": partial(forward, _COST_ROWS, 1),
         "layer_small_batch": partial(forward, _COST_ROWS, SMALL_BATCH),
         "layer_batch": partial(forward, 0, _COST_ROWS),

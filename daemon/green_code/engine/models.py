@@ -22,6 +22,7 @@ from green_code.endpoints import is_endpoint, parse_endpoint
 from green_code.engine.holder import ModelHolder, Shared
 from green_code.engine.idle import LEFT_SECONDS
 from green_code.engine.interfaces import LoadRuntime
+from green_code.engine.loaded_model import LoadedModel
 from green_code.engine.requests import Wanted
 from green_code.memory import available_memory
 from green_code.problems import Problem
@@ -43,9 +44,12 @@ class Models:
         on_status: Callable[[ModelHolder], None],
         clock: Callable[[], float],
         on_battery: Callable[[], bool] | None = None,
+        on_released: Callable[[LoadedModel], None] = lambda _: None,
     ) -> None:
         compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self.shared = Shared(load, compute, clock, on_battery or Battery(), self._make_room, on_status, self._loaded)
+        self.shared = Shared(
+            load, compute, clock, on_battery or Battery(), self._make_room, on_status, self._loaded, on_released
+        )
         self._holders: list[ModelHolder] = []
         self._order = itertools.count()
 

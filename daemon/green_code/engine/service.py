@@ -25,7 +25,7 @@ from green_code.energy.rows import Row, new_id
 from green_code.engine.holder import ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
 from green_code.engine.interfaces import DeviceProblem, LoadRuntime
-from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
+from green_code.engine.ledger_rows import check_row, energy_message, idle_row, ledger_row
 from green_code.engine.loaded_model import LoadedModel
 from green_code.engine.model_status import UNLOADED
 from green_code.engine.models import Models
@@ -41,6 +41,12 @@ log = logging.getLogger(__name__)
 
 ENERGY_SECONDS: Final = 1.0
 """Shortest time between two energy messages."""
+
+IDLE_BOOKING_SECONDS: Final = 300.0
+"""Between two rows of what a device drew because a model is resident."""
+
+RESTART_SECONDS: Final = 10.0
+"""Without a request, after which an engine whose device is lost ends, so that a new one can use it."""
 
 JOBS_AT_MOST: Final = 100
 """Requests of a peer that wait for their answers."""
@@ -68,7 +74,7 @@ class Service:
         self._tokens = {} if tokens is None else tokens
         self._ledger = ledger
         self._stop = stop
-        self._models = Models(load, self._send_status, clock)
+        self._models = Models(load, self._send_status, clock, on_released=self._book_idle)
         self._clock = clock
         self._ladder = IdleLadder(clock)
         self._last_peer_left_at: float | None = clock()  # a front may end before its hello
@@ -264,6 +270,11 @@ class Service:
         result["id"] = new_id()
         self._store(check_row(job.params, result), job.owner)
 
+    def _book_idle(self, loaded: LoadedModel, least_seconds: float = 0.0) -> None:
+        """Add what a device drew because the model is resident."""
+        if joules := loaded.idle_joules(least_seconds):
+            self._store(idle_row(loaded, joules), None)
+
     # --- costs --------------------------------------------------------------------------------------------
     def _begin_measuring(self, holder: ModelHolder, loaded: LoadedModel) -> None:
         """Measure what work costs, if that is assumed and the machine is idle; the next request interrupts it."""
@@ -353,11 +364,18 @@ class Service:
         for holder in self._models:
             holder.check_progress()
         self._models.release_unused()
+        for holder in self._models:
+            if holder.loaded is not None:
+                self._book_idle(holder.loaded, IDLE_BOOKING_SECONDS)
         if self._work or any(holder.loading and not holder.stalled for holder in self._models):
             self._ladder.touch()
             return
         if self._last_peer_left_at is not None and self._clock() - self._last_peer_left_at >= LEFT_SECONDS:
             log.info("idle: the last peer has disconnected")
+            self._stop()
+            return
+        if self._ladder.idle_seconds >= RESTART_SECONDS and any(holder.device_lost for holder in self._models):
+            log.info("idle: the device is lost; one of the fronts restarts the engine")
             self._stop()
             return
         self._check_ledger()

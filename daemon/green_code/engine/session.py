@@ -20,6 +20,7 @@ from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code.decoding.speculative import decode
 from green_code.decoding.stop_rules import Situation
 from green_code.decoding.verifier import Decoded, Verifier
+from green_code.energy.rows import UNKNOWN
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.alternatives import alternatives
 from green_code.engine.interfaces import Cancelled
@@ -238,8 +239,7 @@ class Session:
     def prompt(self, params: CompletionParams, situation: Situation) -> Prompt:
         """What the model reads for a request."""
         runtime = self._runtime
-        positions = runtime.decoder.config.max_positions
-        return prompt_of(params, situation, runtime.vocabulary, runtime.layout, positions)
+        return prompt_of(params, situation, runtime.vocabulary, runtime.layout, runtime.positions)
 
     def _result(
         self,
@@ -253,6 +253,8 @@ class Session:
     ) -> CompletionResult:
         runtime = self._runtime
         text = "" if interrupted else generated.text
+        known = runtime.energy_source != UNKNOWN
+        joules, full_joules = (figures.joules, figures.full_joules) if known else (0.0, 0.0)
         empty = not text.strip() and generated.reason not in ("no_context", "unlikely", "cancelled", "superseded")
         return {
             "id": "",
@@ -268,10 +270,10 @@ class Session:
             "prompt_tokens": len(read.tokens),
             "prompt_reused": reused,
             "prompt_layers_run": figures.prompt_layers_run,
-            "energy_joules": figures.joules,
-            "energy_full_joules": figures.full_joules,
+            "energy_joules": joules,
+            "energy_full_joules": full_joules,
             "energy_source": runtime.energy_source,
-            "saving": 1 - figures.joules / figures.full_joules if figures.full_joules else 0.0,
+            "saving": 1 - joules / full_joules if full_joules else 0.0,
             "wall_seconds": wall,
             "cpu_seconds": cpu,
             "reason": "empty" if empty else generated.reason,

@@ -88,7 +88,8 @@ def build_level(target: str, level: str, out: Path, flags: Sequence[str] = ()) -
             triple, levels.get(level, oldest), *FLAGS, *flags, *position, "-c", str(HERE / source), "-o", str(compiled)
         )  # fmt: skip
         # Linked for the oldest processor, so that the compiler builds its C library once and not for each level.
-        _zig(triple, oldest, "-shared", "-s", str(compiled), "-o", str(linked))
+        name = (f"-Wl,-install_name,@rpath/{made.name}",) if "macos" in triple else ()  # else the path of this folder
+        _zig(triple, oldest, "-shared", "-s", *name, str(compiled), "-o", str(linked))
         shutil.copy(linked, made)  # alone: on Windows the linker writes other files beside it
     return made
 

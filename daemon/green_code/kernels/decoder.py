@@ -22,11 +22,12 @@ from green_code.kernels.binding import (
     Scratch,
 )
 from green_code.kernels.buffers import KernelBuffers
+from green_code.kernels.exit_classifier import exit_probability_function
 from green_code.kernels.packing import PREVIEW, head_weight, kv_projection_name, lens_name, reads_rows, unpack
 from green_code.kernels.padding import Padding
 from green_code.kernels.thread_pool import ThreadPool
 from green_code.kernels.weight_bits import candidate_bytes
-from green_code.models.backend import Buffers, TopToken, top_token_of
+from green_code.models.backend import Buffers, ExitParameters, ExitProbability, ExitQuestion, TopToken, top_token_of
 from green_code.models.config import ModelConfig, Rope, inverse_frequencies
 from green_code.models.shapes import EMBEDDING, POSITIONS
 
@@ -163,7 +164,9 @@ class KernelDecoder:
         )
         return out[:, : self.config.width]
 
-    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+    def top_tokens(
+        self, buffers: Buffers, positions: Sequence[int], depth: int, question: ExitQuestion | None = None
+    ) -> list[TopToken]:
         """See `Backend`; by the SVD head where there is one, otherwise by a preview in 4 bits or the whole head in 8 (`head_bits`)."""
         own, first, end, count = self._own(buffers), positions[0], positions[-1] + 1, len(positions)
         at = self._address(own, first, end)
@@ -205,6 +208,13 @@ class KernelDecoder:
             self._scratch.structure,
         )  # fmt: skip
         return top_token_of(tokens, self._scratch.output[: len(tokens)])
+
+    def exit_probability(self, parameters: ExitParameters) -> ExitProbability | None:
+        """See `Backend`."""
+        return exit_probability_function(self, parameters)
+
+    def synchronise(self) -> None:
+        """See `Backend`."""
 
     def state(self, buffers: Buffers, position: int) -> np.ndarray:
         """See `Backend`: a view."""

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from green_code.kernels.binding import EXTRA_FEATURES, UNIT_BLOCK, CExitClassifier
-from green_code.kernels.decoder import KernelDecoder
-from green_code.models.backend import Buffers, TopToken
+from green_code.models.backend import Buffers, ExitParameters, ExitProbability, TopToken
 
-
-@dataclass(frozen=True)
-class ExitParameters:
-    """Of the exit classifier, float32: H hidden units over C + B features, E exits, two actions (CONTINUE, EXIT)."""
-
-    inner: np.ndarray  # (H, C + B)
-    biases: np.ndarray  # (E, H): of the hidden units, the exit's own included
-    action: np.ndarray  # (2, H)
-    action_bias: np.ndarray  # (2,)
-    pending_unit: float  # divides the logarithm of the pending evaluations
-    log_odds_within: float  # log-odds are clipped to ± this
-
-
-ExitProbability = Callable[[Buffers, int, int, TopToken, int], float]
-"""(a cache's buffers, position, its pending evaluations, its top token, index of the exit) → P(EXIT)."""
+if TYPE_CHECKING:
+    from green_code.kernels.decoder import KernelDecoder
 
 
 def exit_probability_function(decoder: KernelDecoder, parameters: ExitParameters) -> ExitProbability | None:

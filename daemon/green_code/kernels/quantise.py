@@ -50,12 +50,17 @@ def dequantise(packed: np.ndarray, inputs: int, bits: int) -> np.ndarray:
     return np.asarray(groups.reshape(-1, inputs // GROUP, TILE, GROUP).swapaxes(1, 2).reshape(-1, inputs))
 
 
-def _quantise8(groups: np.ndarray) -> np.ndarray:
-    """(R, 64, 64) → (R, RECORD_BYTES[8])."""
+def integers(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(…, GROUP) float32 → integers in ±QUANTISED_MAX (…, GROUP) int16, and scales (…) in bfloat16: w ≈ scale · integer."""
     halves = _round_up(np.abs(groups).max(-1) / QUANTISED_MAX)
     scales = widen(halves)[..., None]
-    rounded = np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16) + ZERO_POINT
-    fours = rounded.reshape(len(groups), TILE, GROUP // FOURS, FOURS).swapaxes(1, 2)
+    return np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16), halves
+
+
+def _quantise8(groups: np.ndarray) -> np.ndarray:
+    """(R, 64, 64) → (R, RECORD_BYTES[8])."""
+    rounded, halves = integers(groups)
+    fours = (rounded + ZERO_POINT).reshape(len(groups), TILE, GROUP // FOURS, FOURS).swapaxes(1, 2)
     made = np.empty((len(groups), RECORD_BYTES[8]), np.uint8)
     made[:, : TILE * GROUP] = fours.reshape(len(groups), -1)
     made[:, TILE * GROUP :] = halves.view(np.uint8)
@@ -72,8 +77,8 @@ def _values8(packed: np.ndarray) -> np.ndarray:
 def _quantise4(groups: np.ndarray) -> np.ndarray:
     """(R, 64, 64) → (R, RECORD_BYTES[4])."""
     halves = groups.reshape(len(groups), TILE, -1, NIBBLE_GROUP).transpose(3, 0, 2, 1)  # (32, R, 2, 64)
-    nibbles, scales, minima = _nibbles(np.ascontiguousarray(halves).reshape(NIBBLE_GROUP, -1))
-    fours = nibbles.reshape(NIBBLE_GROUP // FOURS // 2, 2, FOURS, -1, TILE)
+    found, scales, minima = nibbles(np.ascontiguousarray(halves).reshape(NIBBLE_GROUP, -1))
+    fours = found.reshape(NIBBLE_GROUP // FOURS // 2, 2, FOURS, -1, TILE)
     pairs = (fours[:, 0] | fours[:, 1] << 4).transpose(2, 0, 3, 1)  # (R · 2, 4, 64, 4)
     made = np.empty((len(groups), RECORD_BYTES[4]), np.uint8)
     made[:, : TILE * GROUP // 2] = pairs.reshape(len(groups), -1)
@@ -82,15 +87,15 @@ def _quantise4(groups: np.ndarray) -> np.ndarray:
     return made
 
 
-def _nibbles(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def nibbles(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(32, G) float32 → nibbles (32, G) uint8, and scales and minima (G,) in bfloat16: w ≈ scale · nibble + minimum. Nibbles of some
     ranges are tried; for each, scale and minimum are fitted by least squares, and those with the least squared error are taken."""
     low, high = np.minimum(groups.min(0), 0), np.maximum(groups.max(0), 0)
     total, count = groups.sum(0), np.float32(NIBBLE_GROUP)
     scale, minimum, least = (np.zeros_like(low) for _ in range(3))
     for share in _SHARES:
-        nibbles = _nearest(groups, (high - low) * np.float32(share / NIBBLE_MAX), low * np.float32(share))
-        one, two, product = nibbles.sum(0), np.square(nibbles).sum(0), (nibbles * groups).sum(0)
+        tried = _nearest(groups, (high - low) * np.float32(share / NIBBLE_MAX), low * np.float32(share))
+        one, two, product = tried.sum(0), np.square(tried).sum(0), (tried * groups).sum(0)
         spread = count * two - one * one  # 0: all nibbles are the same
         slope = np.where(spread > 0, (count * product - one * total) / np.maximum(spread, 1), 0)
         offset = (total - slope * one) / count
@@ -114,8 +119,8 @@ def _nearest(groups: np.ndarray, scales: np.ndarray, minima: np.ndarray) -> np.n
 
 def _values4(packed: np.ndarray) -> np.ndarray:
     pairs = packed[:, : TILE * GROUP // 2].reshape(len(packed), GROUP // NIBBLE_GROUP, -1, TILE, FOURS)
-    nibbles = np.stack([pairs & 15, pairs >> 4], -2)  # (R, 2, 4, 64, 2, 4)
-    nibbles = nibbles.transpose(0, 3, 1, 2, 4, 5).reshape(len(packed), TILE, -1, NIBBLE_GROUP)
+    values = np.stack([pairs & 15, pairs >> 4], -2)  # (R, 2, 4, 64, 2, 4)
+    values = values.transpose(0, 3, 1, 2, 4, 5).reshape(len(packed), TILE, -1, NIBBLE_GROUP)
     both = (
         np.ascontiguousarray(packed[:, TILE * GROUP // 2 :])
         .view(np.uint32)
@@ -123,7 +128,7 @@ def _values4(packed: np.ndarray) -> np.ndarray:
         .swapaxes(1, 2)
     )
     scales, minima = (widen(half.astype(np.uint16))[..., None] for half in (both >> 16, both & 0xFFFF))
-    return np.asarray((nibbles * scales + minima).reshape(len(packed), TILE, GROUP))
+    return np.asarray((values * scales + minima).reshape(len(packed), TILE, GROUP))
 
 
 def _round_up(values: np.ndarray) -> np.ndarray:

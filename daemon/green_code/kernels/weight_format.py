@@ -7,8 +7,10 @@ every token reads is then copied into large pages, where the system has them (la
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from green_code.models.backend import Report, Sizes, WeightFormat
 from green_code.models.config import ModelConfig
 from green_code.models.npy_file import NpyFile
 from green_code.problems import Problem
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,17 @@ class KernelFormat:
 
 @dataclass(frozen=True)
 class MachineFormats:
-    """The formats that serve on a device ("cpu", "cuda", "mps"), best first: the kernel's on a processor where it is built, then torch's.
-    torch is imported where its format is asked for.
+    """The formats that serve on a device ("cpu", "cuda", "mps"), best first: the kernel's on a processor where it is built, those of the
+    GPU's kernels where they serve, then torch's. torch is imported where its format is asked for.
 
+    Args:
+        card: the number of the GPU, where there are several.
     Iterating raises:
         Problem: a level of the kernel is forced that this machine does not have; torch is needed and missing.
     """
 
     device: str = "cpu"
+    card: int = 0
 
     def __iter__(self) -> Iterator[WeightFormat]:
         kernel = open_kernel()
@@ -89,9 +96,23 @@ class MachineFormats:
         except (ImportError, OSError) as error:
             needs = "the kernel is not built, and torch is not installed"
             raise Problem("model_missing", f"{needs}: pip install 'green-code[gpu]'.") from error
-        yield TorchFormat(compute_dtype(self.device), self.device)
+        yield from self._for_gpu()
+        yield TorchFormat(compute_dtype(self.device), self.device if self.card == 0 else f"{self.device}:{self.card}")
+
+    def _for_gpu(self) -> Iterator[WeightFormat]:
+        from green_code.gpu.support import check_room, why_torch
+
+        if self.device == "cpu":
+            return
+        if (why := why_torch(self.device, self.card)) is not None:
+            log.info("torch decodes: %s", why)
+            return
+        from green_code.gpu.weight_format import GpuFormat
+
+        for bits in (8, 4):
+            yield GpuFormat(bits, card=self.card, make_room=partial(check_room, self.card))
 
 
-def weight_formats(device: str = "cpu") -> Iterable[WeightFormat]:
+def weight_formats(device: str = "cpu", card: int = 0) -> Iterable[WeightFormat]:
     """See `MachineFormats`."""
-    return MachineFormats(device)
+    return MachineFormats(device, card)

@@ -1,6 +1,6 @@
 """What a KV cache and the head need of a decoder (`Backend`), and how a decoder stores its weights (`WeightFormat`).
 
-Two kinds implement them: the torch decoder and the CPU kernel.
+Three kinds implement them: the torch decoder, the CPU kernel and the GPU's kernels.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ class TopToken:
     """The likeliest token behind a position.
 
     `log_odds` are log(p/(1 − p)), with p its share of the candidates' probability; `margin` is its logit minus the second's.
+    `exit_probability`: the answer to an `ExitQuestion`, where the decoder has computed it in the same call.
     """
 
     token: int
     log_odds: float
     margin: float
+    exit_probability: float | None = None
 
     @property
     def probability(self) -> float:
@@ -59,6 +61,32 @@ def top_token_of(tokens: np.ndarray, logits: np.ndarray) -> TopToken:
     return TopToken(int(tokens[best]), min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS), min(behind, LOGIT_RANGE))
 
 
+@dataclass(frozen=True)
+class ExitParameters:
+    """Of the exit classifier, float32: H hidden units over C + B features, E exits, two actions (CONTINUE, EXIT)."""
+
+    inner: np.ndarray  # (H, C + B)
+    biases: np.ndarray  # (E, H): of the hidden units, the exit's own included
+    action: np.ndarray  # (2, H)
+    action_bias: np.ndarray  # (2,)
+    pending_unit: float  # divides the logarithm of the pending evaluations
+    log_odds_within: float  # log-odds are clipped to ± this
+
+
+@dataclass(frozen=True, slots=True)
+class ExitQuestion:
+    """What an exit classifier will be asked about each position of which top tokens are read, in this order.
+
+    `classifier` is of `Backend.exit_probability`, `index` that of the exit. `pending`: the evaluations that are left behind each position.
+    Where P(exit) of one is at most `bound`, it goes on, and pays for what is pending behind later ones, all but their last layer.
+    """
+
+    classifier: ExitProbability
+    index: int
+    bound: float
+    pending: tuple[int, ...] = ()
+
+
 class Buffers(Protocol):
     """Hidden states, keys and values of one cache, in its decoder's own layout; zeros at first."""
 
@@ -71,6 +99,10 @@ class Buffers(Protocol):
 
     def grow(self, capacity: int) -> None:
         """Room for at least `capacity` positions; the content is kept."""
+
+
+ExitProbability = Callable[["Buffers", int, int, TopToken, int], float]
+"""(a cache's buffers, position, its pending evaluations, its top token, index of the exit) → P(EXIT)."""
 
 
 class Backend(Protocol):
@@ -134,12 +166,28 @@ class Backend(Protocol):
                 `run_layers`, which is exact in the layer above the positions' depth.
         """
 
-    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+    def top_tokens(
+        self, buffers: Buffers, positions: Sequence[int], depth: int, question: ExitQuestion | None = None
+    ) -> list[TopToken]:
         """The head's top token of these ascending positions, all at `depth`; through the exit's lens and, where there is one, the
-        SVD head."""
+        SVD head.
+
+        Args:
+            question: what the exit classifier will be asked about them; a decoder for which a call takes long answers with the tokens.
+        """
 
     def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """The top token among these (K,) int32 behind a position at `depth`."""
+
+    def exit_probability(self, parameters: ExitParameters) -> ExitProbability | None:
+        """The exit classifier as a function of this decoder; None: it has none, and `state` must do.
+
+        Raises:
+            ValueError: the parameters do not fit one another or this model.
+        """
+
+    def synchronise(self) -> None:
+        """Wait for all that was asked of the device."""
 
     def state(self, buffers: Buffers, position: int) -> np.ndarray:
         """The hidden state of a position, (C,) float32, perhaps a view that the next operation overwrites."""

@@ -17,9 +17,47 @@ def is_available(device: str) -> bool:
     return device == "cpu" or (device == "mps" and torch.backends.mps.is_available())
 
 
+def why_unavailable(device: str) -> str | None:
+    """Why torch cannot compute on "cuda" or "mps" here, as a part of a sentence; None: it can."""
+    if is_available(device):
+        return None
+    if device != "cuda":
+        return "torch finds no such device here"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "the installed torch is a build for processors alone: install one for this card from pytorch.org"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:  # no driver, or one that is too old for this torch
+        return first_sentence(error)
+    return "the driver shows no card"
+
+
+def is_lost(device: str) -> bool:
+    """Whether torch can compute on a device no longer, whatever is tried in this process: after an error within a kernel, or where the
+    card was removed. Memory that is full is no such error."""
+    if not device.startswith("cuda") or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+        torch.zeros(1, device=device).item()
+    except torch.OutOfMemoryError:
+        return False
+    except RuntimeError:
+        return True
+    return False
+
+
+def first_sentence(error: BaseException) -> str:
+    """Of what torch says, which may be a page."""
+    line = next(iter(str(error).splitlines()), "").strip()
+    return line.partition(". ")[0].rstrip(".")[:200]
+
+
 def gpu_uuid(device: torch.device) -> str | None:
-    """UUID of a CUDA device, as in NVML; None for a CPU."""
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+    """UUID of a CUDA device, as in NVML; the kind of another GPU, which NVML does not know; None for a CPU."""
+    if device.type == "cuda" and torch.version.hip is None:
+        return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    return None if device.type == "cpu" else str(device)
 
 
 def bfloat16_pays(device: torch.device) -> bool:

@@ -9,6 +9,7 @@ Tested against transformers: tests/models/test_decoder.py.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -17,7 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.adapters import LinearAdapter
-from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS, Buffers, TopToken, top_token_of
+from green_code.models.backend import (
+    CANDIDATES,
+    LOGIT_RANGE,
+    MAX_LOG_ODDS,
+    Buffers,
+    ExitParameters,
+    ExitProbability,
+    ExitQuestion,
+    TopToken,
+    top_token_of,
+)
 from green_code.models.config import ModelConfig, Rope, inverse_frequencies
 from green_code.models.device import gpu_uuid
 from green_code.models.families import Activation
@@ -87,7 +98,7 @@ _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _softcap(x: Tensor, cap: float | None) -> Tensor:
+def softcapped(x: Tensor, cap: float | None) -> Tensor:
     """c · tanh(x / c): bounded by ±c (Gemma 2, arXiv 2408.00118)."""
     return x if cap is None else cap * torch.tanh(x / cap)
 
@@ -201,7 +212,7 @@ class Block(nn.Module):
                 q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
             )
         k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))
-        scores = _softcap(q @ k.transpose(-2, -1) * self.scale, self.softcap)
+        scores = softcapped(q @ k.transpose(-2, -1) * self.scale, self.softcap)
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
         return scores.softmax(-1, dtype=torch.float32).type_as(v) @ v
@@ -262,7 +273,8 @@ class Decoder(nn.Module):
 
     @property
     def description(self) -> str:
-        return f"torch, {str(self.dtype).removeprefix('torch.')}"
+        kind = "ROCm" if self.device.type == "cuda" and torch.version.hip is not None else self.device.type
+        return f"torch, {str(self.dtype).removeprefix('torch.')}" + ("" if kind == "cpu" else f", {kind}")
 
     @property
     def build(self) -> str:
@@ -281,7 +293,8 @@ class Decoder(nn.Module):
         """See `Backend`."""
         if self.device.type == "cuda":
             self.to("meta")
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # the card is lost
+                torch.cuda.empty_cache()
 
     def new_buffers(self, capacity: int) -> TorchBuffers:
         """See `Backend`."""
@@ -344,7 +357,7 @@ class Decoder(nn.Module):
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         logits = F.linear(normed, weight if rows is None else weight[rows])
         scale = self.config.logit_scale
-        return _softcap(logits if scale == 1.0 else logits * scale, self.config.logit_softcap)
+        return softcapped(logits if scale == 1.0 else logits * scale, self.config.logit_softcap)
 
     def set_lenses(self, lenses: Mapping[int, LinearAdapter]) -> None:
         """Replace the exits' lenses, which are no part of the weights."""
@@ -377,7 +390,9 @@ class Decoder(nn.Module):
         return unit + F.linear(unit, self.get_buffer(f"lens_{depth}"))
 
     @torch.inference_mode()
-    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+    def top_tokens(
+        self, buffers: Buffers, positions: Sequence[int], depth: int, question: ExitQuestion | None = None
+    ) -> list[TopToken]:
         """See `Backend`: by the whole head."""
         first, end = positions[0], positions[-1] + 1
         adjacent = end - first == len(positions)
@@ -390,6 +405,17 @@ class Decoder(nn.Module):
         normed = self.norm(self.apply_lens(_own(buffers).states[position, None], depth))[0]
         rows = torch.from_numpy(tokens).to(self.device)
         return top_token_of(tokens, self._head(normed, rows).float().cpu().numpy())
+
+    def exit_probability(self, parameters: ExitParameters) -> ExitProbability | None:
+        """See `Backend`."""
+        return None
+
+    def synchronise(self) -> None:
+        """See `Backend`."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     def state(self, buffers: Buffers, position: int) -> np.ndarray:
         """See `Backend`."""

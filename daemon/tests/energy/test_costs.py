@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from green_code.energy.costs import CostModel, Measurement, load_costs, save_costs
+from green_code.energy.costs import IDLE, CostModel, Measurement, load_costs, save_costs
 from green_code.energy.meters import Source
 from green_code.problems import Problem
 from green_code.work import Work
@@ -40,9 +40,12 @@ class CountingMeter:
         return "counting"
 
 
-def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: float = 3.0) -> CostModel:
+def fitted(
+    drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: float = 3.0, idle_watts: float = 0.0
+) -> CostModel:
     """
     Args:
+        idle_watts: what the device draws whatever is done; above 0, it is measured.
         drift: share by which all prices have risen at the end of the measurement.
         disturbed: begin and end, as shares of the measurement, of a time in which all costs `factor` times as much.
     """
@@ -52,6 +55,7 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
         def run() -> Work:
             clock.now += SECONDS / 1000
             elapsed = clock.now / (len(PRICES) * SECONDS)
+            meter.joules += idle_watts * SECONDS / 1000
             scale = (1 + drift * elapsed) * (factor if disturbed[0] <= elapsed < disturbed[1] else 1)
             meter.joules += scale * (
                 PRICES["layer_batch"] * work.layer_batches
@@ -75,6 +79,8 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
         "decision": workload(Work(head_batches=1, head_positions=1, decisions=1)),
         "kv_only": workload(Work(kv_only=6 * 32)),
     }
+    if idle_watts:
+        work[IDLE] = workload(Work())
     measurement = Measurement(work, meter, SECONDS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("green_code.energy.costs.time", SimpleNamespace(monotonic=lambda: clock.now))
@@ -87,6 +93,25 @@ def test_the_fit_gives_the_known_prices() -> None:
     costs = fitted()
     assert asdict(costs.prices) == pytest.approx(PRICES)
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
+
+
+def test_what_a_device_draws_while_it_waits_is_no_price() -> None:
+    costs = fitted(idle_watts=70.0)
+    assert costs.idle_watts == pytest.approx(70)
+    assert asdict(costs.prices) == pytest.approx(PRICES, rel=1e-3)
+    assert fitted().idle_watts == 0
+
+
+def test_a_device_is_waited_for_at_both_edges_of_each_window() -> None:
+    meter, waits = CountingMeter(), list[float]()
+
+    def work() -> Work:
+        meter.joules += 1
+        return Work(1, 1, 1)
+
+    measurement = Measurement({"layer": work}, meter, 0.001, lambda: waits.append(meter.joules))
+    measurement.step()
+    assert waits[0] == 1 and waits[1] == meter.joules > 1, "the warm-up is no part of the window"
 
 
 def test_a_drift_affects_all_prices_alike() -> None:

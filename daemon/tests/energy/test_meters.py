@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from green_code.energy import meters
+from green_code.energy import meters, rows
 
 
 class NvmlError(Exception):
@@ -47,22 +47,33 @@ def make_package(root: Path, name: str, energy_uj: int, range_uj: int, label: st
     return folder
 
 
-def test_nvml_counts_joules_from_its_creation() -> None:
-    meter = meters.pick_meter("GPU-1", nvml=FakeNvml([5_000, 7_500, 9_000]))
+def test_nvml_counts_joules_from_its_creation(tmp_path: Path) -> None:
+    meter = meters.pick_meter("GPU-1", powercap=tmp_path, nvml=FakeNvml([5_000, 7_500, 9_000]))
     assert meter.source == "nvml"
     assert [meter.read_joules(), meter.read_joules()] == [2.5, 4.0]
     assert "GPU-1" in meter.describe()
 
 
-def test_an_nvml_failure_is_none_and_never_zero() -> None:
-    meter = meters.pick_meter("GPU-1", nvml=FakeNvml([0, NvmlError("GPU is lost"), 1_000]))
+def test_an_nvml_failure_is_none_and_never_zero(tmp_path: Path) -> None:
+    meter = meters.pick_meter("GPU-1", powercap=tmp_path, nvml=FakeNvml([0, NvmlError("GPU is lost"), 1_000]))
     assert [meter.read_joules(), meter.read_joules()] == [None, 1.0]
 
 
-def test_without_nvml_the_figure_is_an_estimate_and_says_why() -> None:
-    assert meters.pick_meter("GPU-1", nvml=FakeNvml([], broken=True)).source == "estimate"
-    absent = meters.open_nvml("GPU-1", FakeNvml([], broken=True))
-    assert isinstance(absent, meters.Absent) and "driver not loaded" in absent.why
+def test_a_gpus_joules_have_its_hosts_added(tmp_path: Path) -> None:
+    package = make_package(tmp_path, "intel-rapl:0", 1_000_000, 9_999_999, "package-0")
+    meter = meters.pick_meter("GPU-1", powercap=tmp_path, nvml=FakeNvml([0, 5_000, NvmlError("GPU is lost")]))
+    (package / "energy_uj").write_text("3000000\n")
+    assert meter.source == "nvml+rapl" and meter.read_joules() == 7.0
+    assert meter.read_joules() is None, "a part that cannot be read is not 0"
+    assert "NVML" in meter.describe() and "RAPL" in meter.describe()
+
+
+@pytest.mark.parametrize("nvml", [FakeNvml([], broken=True), FakeNvml([NvmlError("Insufficient Permissions")])])
+def test_without_nvml_a_gpus_joules_are_unknown_and_never_cpu_seconds(tmp_path: Path, nvml: FakeNvml) -> None:
+    make_package(tmp_path, "intel-rapl:0", 1_000_000, 9_999_999, "package-0")
+    meter = meters.pick_meter("GPU-1", powercap=tmp_path, nvml=nvml)
+    assert meter.source == rows.UNKNOWN and meter.read_joules() is None
+    assert "driver not loaded" in meter.describe() or "Insufficient Permissions" in meter.describe()
 
 
 def test_rapl_adds_packages_and_unwraps_at_the_read(tmp_path: Path) -> None:

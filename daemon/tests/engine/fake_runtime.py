@@ -117,6 +117,8 @@ class FakeRuntime:
     energy_source = "estimate"
     reads_snippets = False
     device = "cpu"
+    notice = ""
+    idle_watts = 0.0
     calibration: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, model: str, gate: threading.Event) -> None:

@@ -11,13 +11,19 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import torch
 
 from green_code.engine import devices
+from green_code.engine.device_room import fit
 from green_code.engine.devices import SLOW_SECONDS, assumed_seconds, choose_device, keep_measured, read_measured
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.engine.interfaces import DeviceProblem
 from green_code.engine.loading import load_runtime
+from green_code.engine.service import RESTART_SECONDS
+from green_code.kernels.weight_format import KernelFormat
 from green_code.link import messages
+from green_code.models import device
+from green_code.models.adapters import Adapters
 from green_code.models.config import ModelConfig
 from green_code.models.tiny import TinySource
 from tests.engine.fake_runtime import FakeLoader, FakeRuntime, FakeSession
@@ -110,7 +116,7 @@ class GpuLoader(FakeLoader):
     ) -> FakeRuntime:
         self.devices.append(device)
         if device == "cuda" and self.broken:
-            raise DeviceProblem("cuda", MemoryError("out of memory"))
+            raise DeviceProblem("cuda", "MemoryError: out of memory")
         runtime = super().__call__(model, progress, device, make_room)
         runtime.device = device
         if device == "cuda" and self.lost:
@@ -205,6 +211,90 @@ async def test_a_device_is_tried_again_once_however_many_requests_there_are(gpu_
     await until(lambda: gpu_rig.service.status()["device"] == "cuda")
     await asyncio.sleep(0.05)
     assert loader.devices == ["cuda", "cpu", "cuda"]
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_has_lost_its_device_answers_and_ends_when_nobody_types(
+    gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader: Any = gpu_rig.loader
+    loader.lost = True
+    monkeypatch.setattr(device, "is_lost", lambda name: name == "cuda")
+    client = await gpu_rig.client()
+    answer = await asyncio.wait_for(complete(client, device="cuda"), 10)
+    assert answer["text"] and loader.devices == ["cuda", "cpu"]
+    gpu_rig.service.idle_tick()
+    assert not gpu_rig.stopped.is_set(), "somebody types"
+    gpu_rig.now += RESTART_SECONDS + 1
+    gpu_rig.service.idle_tick()
+    assert gpu_rig.stopped.is_set()
+
+
+@pytest.mark.asyncio
+async def test_a_full_memory_is_no_lost_device(gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader: Any = gpu_rig.loader
+    loader.lost = True
+    monkeypatch.setattr(device, "is_lost", lambda name: False)
+    client = await gpu_rig.client()
+    await asyncio.wait_for(complete(client, device="cuda"), 10)
+    gpu_rig.now += RESTART_SECONDS + 1
+    gpu_rig.service.idle_tick()
+    assert not gpu_rig.stopped.is_set()
+
+
+@pytest.mark.asyncio
+async def test_the_status_says_what_a_small_card_leaves_out(gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.engine.fake_runtime.FakeRuntime.notice", "the card has little free memory")
+    client = await gpu_rig.client()
+    await complete(client, device="cuda")
+    status = await client.request(messages.STATUS, {})
+    assert status["state"] in ("ready", "busy") and "little free memory" in status["message"]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "sentence"),
+    [
+        (None, None, "a build for processors alone"),
+        (
+            "13.0",
+            RuntimeError("Found no NVIDIA driver on your system. Please check\nmore"),
+            "Found no NVIDIA driver on your system",
+        ),
+        (
+            "13.0",
+            RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update"),
+            "is too old",
+        ),
+        ("13.0", None, "the driver shows no card"),
+    ],
+)
+def test_why_there_is_no_cuda_is_one_sentence(
+    cuda: str | None, driver: Exception | None, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init() -> None:
+        if driver is not None:
+            raise driver
+
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(DeviceProblem) as caught:
+        load_runtime("tiny-random", device="cuda")
+    text = str(caught.value)
+    assert sentence in text and "\n" not in text and text.count(". ") == 0
+
+
+def test_a_model_steps_down_to_what_the_card_has_room_for() -> None:
+    formats = [KernelFormat(None, f"gpu-{bits}", "cuda", bits) for bits in (8, 4)]  # type: ignore[arg-type]
+    eight, four = (kind.sizes(LARGE, Adapters()).disk for kind in formats)
+    usual = fit(LARGE, formats, eight + 8_000_000_000)
+    assert [kind.name for kind in usual.formats] == ["gpu-8", "gpu-4"] and usual.positions == 4096 and not usual.notice
+    less = fit(LARGE, formats, four + 3_000_000_000)
+    assert [kind.name for kind in less.formats] == ["gpu-4"] and less.positions == 4096 and "fewer bits" in less.notice
+    least = fit(LARGE, formats, four + 1_100_000_000)
+    assert least.positions == 1024 and "at most 512 tokens" in least.notice
+    with pytest.raises(MemoryError, match=r"needs [\d.]+ GB, and 1\.0 GB"):
+        fit(LARGE, formats, 1_000_000_000)
+    assert fit(LARGE, formats, None).positions is None
 
 
 @pytest.mark.asyncio

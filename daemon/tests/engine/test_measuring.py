@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from green_code.energy.meters import UnknownMeter
+from green_code.engine import measured_costs
 from green_code.engine.assumed_costs import assumed_costs, costs_of, layer_weights
 from green_code.engine.idle import MEASURE_SECONDS
+from green_code.engine.service import IDLE_BOOKING_SECONDS
 from green_code.models.config import FAMILIES, ModelConfig, Rope
+from green_code.problems import Problem
 from green_code.work import full_depth_work
 from tests.engine.service_rig import Rig, complete, until
 
@@ -22,8 +27,8 @@ GEMMA = ModelConfig(
 )  # fmt: skip
 
 
-def decoder(config: ModelConfig, has_svd_head: bool = True) -> Any:
-    return SimpleNamespace(config=config, has_svd_head=has_svd_head)
+def decoder(config: ModelConfig, has_svd_head: bool = True, gpu: str | None = None) -> Any:
+    return SimpleNamespace(config=config, has_svd_head=has_svd_head, gpu=gpu)
 
 
 def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +38,42 @@ def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPat
     assert wider.layer_batch > 2 * costs.prices.layer_batch and wider.head_batch == costs.prices.head_batch
     monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "20")
     assert assumed_costs(decoder(GEMMA)).prices.layer_batch == pytest.approx(2 * costs.prices.layer_batch)
+
+
+def test_joules_of_a_gpu_without_a_counter_are_unknown_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = decoder(GEMMA, gpu="GPU-1")
+    gpu.build = "test"
+    assert assumed_costs(gpu).source == "unknown"
+    monkeypatch.setattr(measured_costs, "pick_meter", lambda gpu: UnknownMeter("the driver is not loaded"))
+    with pytest.raises(Problem, match="stays unknown: no energy counter of the GPU: the driver is not loaded"):
+        measured_costs.measured_costs(gpu, (), 0.1, lambda *_: None)
+
+
+@pytest.mark.asyncio
+async def test_what_a_resident_model_draws_is_booked_by_the_time(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.open_gates()
+    await rig.server.start(rig.address)
+    client = await rig.client()
+    await complete(client)
+    runtime = rig.loader.runtimes[-1]
+    runtime.idle_watts, runtime.energy_source = 50.0, "nvml"
+    rig.now += IDLE_BOOKING_SECONDS - 1
+    rig.service.idle_tick()
+    assert all(row.reason != "idle" for row in rig.ledger.rows()), "not yet"
+    rig.now += 2
+    rig.service.idle_tick()
+    (row,) = (row for row in rig.ledger.rows() if row.reason == "idle")
+    assert row.energy_joules == row.energy_full_joules == pytest.approx(50.0 * (IDLE_BOOKING_SECONDS + 1))
+    assert (row.completions, row.tokens, row.language, row.energy_source) == (0, 0, "", "nvml")
+    rig.now += 4
+    rig.service.close()  # what is left is booked where the model is released
+    assert [row.energy_joules for row in rig.ledger.rows() if row.reason == "idle"][-1] == pytest.approx(200.0)
+    report = rig.ledger.report()
+    assert report["all"]["completions"] == 1 and [each["language"] for each in report["by_language"]] == ["python"]
+    await client.close()
+    await rig.server.stop()
+    rig.ledger.close()
 
 
 @pytest.mark.parametrize("name", FAMILIES)

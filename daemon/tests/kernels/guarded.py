@@ -99,7 +99,7 @@ def run_everything(kernel: Kernel, config: ModelConfig, side: str, bits: int) ->
         assert len(decoder.top_tokens(buffers, range(POSITIONS), depth)) == POSITIONS
     for depth in (1, config.layers):
         decoder.top_token_among(buffers, POSITIONS - 1, depth, some)
-    classify = exit_probability_function(decoder, exit_classifier(config.width, (1, 2)).parameters_for_kernel())
+    classify = exit_probability_function(decoder, exit_classifier(config.width, (1, 2)).parameters_for_decoder())
     for position in (0, POSITIONS - 1):
         assert classify is not None and 0 < classify(buffers, position, 7, TopToken(0, 0.5, 0.5), 1) < 1
 

@@ -1,6 +1,7 @@
 // A program without Python: quantises rows and multiplies them with weights of 8 and of 4 bits, and prints a hash of every result.
 // Compiled for another platform and run there, it must print what it prints here. With FREESTANDING it needs no C library, which
-// would take minutes to compile for each platform. With the name of a library it loads that one and calls it (Windows).
+// would take minutes to compile for each platform. With the names of two libraries, a level's and the one that tells levels apart, it
+// loads these and calls them.
 
 #include "gemm.h"
 
@@ -31,6 +32,14 @@ void *memcpy(void *restrict to, const void *restrict from, size_t count) {
 
 #ifdef _WIN32
 #include <windows.h>
+
+static void *opened(const char *path) { return (void *)LoadLibraryA(path); }
+static void *entry(void *library, const char *name) { return (void *)GetProcAddress((HMODULE)library, name); }
+#else
+#include <dlfcn.h>
+
+static void *opened(const char *path) { return dlopen(path, RTLD_NOW); }  // finds all that the library needs, now
+static void *entry(void *library, const char *name) { return dlsym(library, name); }
 #endif
 
 static void put(const char *text, size_t length) { fwrite(text, 1, length, stdout); }
@@ -109,34 +118,30 @@ static void all_products(void) {
   }
 }
 
-#ifdef _WIN32
-static int call_library(const char *path, const char *levels) {
-  const HMODULE library = LoadLibraryA(path), tells = LoadLibraryA(levels);
-  if (!library || !tells) return fprintf(stderr, "cannot be loaded: error %lu\n", GetLastError()), 1;
-  int (*abi)(void) = (int (*)(void))(void *)GetProcAddress(library, "green_abi");
-  int (*key_bytes)(int) = (int (*)(int))(void *)GetProcAddress(library, "green_key_bytes");
-  int (*which)(void) = (int (*)(void))(void *)GetProcAddress(tells, "green_levels");
-  const char *const entries[] = {"green_run_layers", "green_project_kv", "green_run_helper", "green_embed", "green_apply_lens",
-                                 "green_logits", "green_top_tokens", "green_top_token_among", "green_exit_probability",
-                                 "green_value_bytes", "green_layout", "green_constants"};
-  for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
-    if (!GetProcAddress(library, entries[i])) return fprintf(stderr, "%s is missing\n", entries[i]), 1;
-  if (!abi || !key_bytes || !which) return fprintf(stderr, "an entry is missing\n"), 1;
-  return printf("abi %d, bytes of a key %d, levels %d\n", abi(), key_bytes(64), which() & 1), 0;
-}
-#endif
-
 #if defined(FREESTANDING)
 void _start(void) {
   all_products();
   system_call(93, 0, 0, 0);
 }
 #else
+static int call_library(const char *path, const char *levels) {
+  void *library = opened(path), *tells = opened(levels);
+  if (!library || !tells) return fprintf(stderr, "cannot be loaded: %s\n", library ? levels : path), 1;
+  int (*abi)(void) = (int (*)(void))entry(library, "green_abi");
+  int (*key_bytes)(int) = (int (*)(int))entry(library, "green_key_bytes");
+  int (*which)(void) = (int (*)(void))entry(tells, "green_levels");
+  const char *const entries[] = {"green_run_layers", "green_project_kv", "green_run_helper", "green_embed", "green_apply_lens",
+                                 "green_logits", "green_top_tokens", "green_top_token_among", "green_exit_probability",
+                                 "green_value_bytes", "green_layout", "green_constants"};
+  for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+    if (!entry(library, entries[i])) return fprintf(stderr, "%s is missing\n", entries[i]), 1;
+  if (!abi || !key_bytes || !which) return fprintf(stderr, "an entry is missing\n"), 1;
+  return printf("abi %d, bytes of a key %d, levels %d\n", abi(), key_bytes(64), which() & 1), 0;
+}
+
 int main(int count, char **arguments) {
-#ifdef _WIN32
   if (count == 3) return call_library(arguments[1], arguments[2]);
-#endif
-  if (count != 1) return fprintf(stderr, "usage: %s\n", arguments[0]), 2;
+  if (count != 1) return fprintf(stderr, "usage: %s [library library]\n", arguments[0]), 2;
   return all_products(), 0;
 }
 #endif

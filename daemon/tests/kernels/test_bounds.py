@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,18 @@ ADDRESS = ("-fsanitize=address", "-fno-omit-frame-pointer")
 
 
 @functools.cache
-def address_sanitizer() -> Path | None:
-    """The runtime of AddressSanitizer, a library; None where this machine has none."""
+def address_sanitizer() -> list[str]:
+    """The runtime of AddressSanitizer and the C++ library that it must find, to be preloaded; empty where this machine has none."""
     if sys.platform != "linux" or (gcc := shutil.which("gcc")) is None:
-        return None
-    found = subprocess.run([gcc, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
-    return Path(found).resolve() if Path(found).is_absolute() else None
+        return []
+    names = ("libasan.so", "libstdc++.so")
+    ended = [subprocess.run([gcc, f"-print-file-name={name}"], capture_output=True, text=True) for name in names]
+    found = [Path(one.stdout.strip()) for one in ended]
+    return [str(path.resolve()) for path in found] if all(path.is_absolute() for path in found) else []
 
 
-def run_module(module: str, *arguments: str, sanitizer: Path | None = None) -> None:
-    preloaded = {"LD_PRELOAD": str(sanitizer), "ASAN_OPTIONS": "detect_leaks=0"} if sanitizer else {}
+def run_module(module: str, *arguments: str, sanitizer: Sequence[str] = ()) -> None:
+    preloaded = {"LD_PRELOAD": " ".join(sanitizer), "ASAN_OPTIONS": "detect_leaks=0"} if sanitizer else {}
     command = [sys.executable, "-m", module, *arguments]
     ended = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, env=os.environ | preloaded
@@ -58,8 +61,9 @@ def test_no_level_touches_anything_outside_of_a_buffer_or_is_undefined(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(address_sanitizer() is None, reason="has no runtime of AddressSanitizer")
-def test_hostile_bundles_damage_no_memory(libraries: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.skipif(not address_sanitizer(), reason="has no runtime of AddressSanitizer")
+@pytest.mark.parametrize("more", [(), ("--models",)], ids=["bundles", "models"])
+def test_hostile_files_damage_no_memory(libraries: dict[str, Path], tmp_path: Path, more: tuple[str, ...]) -> None:
     level = next(iter(libraries))
     library = build_level(this_target(), level, tmp_path, ADDRESS)
-    run_module("tests.hostile", "--library", str(library), level, sanitizer=address_sanitizer())
+    run_module("tests.hostile", "--library", str(library), level, *more, sanitizer=address_sanitizer())

@@ -143,7 +143,7 @@ def test_the_kernel_itself_trusts_no_size(kernels: dict[str, Kernel]) -> None:
         refuse(lambda ids=ids: kernel.embed(decoder._model, decoder._embed, None, ids, 1, 1.0, arguments[3]))
     for width in (0, 33, -32):
         refuse(lambda width=width: kernel.key_bytes(width))
-    classify = exit_probability_function(decoder, exit_classifier(GEMMA.width, (1, 2)).parameters_for_kernel())
+    classify = exit_probability_function(decoder, exit_classifier(GEMMA.width, (1, 2)).parameters_for_decoder())
     assert classify is not None
     for index in (-1, 2):
         refuse(lambda index=index: classify(buffers, 0, 1, TopToken(0, 0.5, 0.5), index))

@@ -18,7 +18,7 @@ def test_the_kernels_probability_is_that_of_the_network(kernels: dict[str, Kerne
     network = exit_classifier(GEMMA.width, (2, 4), seed=7)
     for kernel in kernels.values():
         decoder = decoder_for(kernel, GEMMA)
-        classify = exit_probability_function(decoder, network.parameters_for_kernel())
+        classify = exit_probability_function(decoder, network.parameters_for_decoder())
         assert classify is not None
         for scale in (0.01, 1.0, 300.0):
             buffers = holding(decoder, states(GEMMA)[:4] * np.float32(scale))
@@ -39,7 +39,7 @@ def test_the_kernels_probability_is_that_of_the_network(kernels: dict[str, Kerne
 
 def test_parameters_of_another_classifier_are_refused(kernels: dict[str, Kernel]) -> None:
     decoder = decoder_for(next(iter(kernels.values())), GEMMA)
-    good = exit_classifier(GEMMA.width, (2, 4)).parameters_for_kernel()
+    good = exit_classifier(GEMMA.width, (2, 4)).parameters_for_decoder()
     wrong = (
         replace(good, inner=good.inner[:, :-1]),
         replace(good, biases=good.biases[:, :-1]),

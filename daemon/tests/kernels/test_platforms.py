@@ -11,11 +11,13 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from green_code.kernels import build
+from green_code.kernels.binding import ABI
 from green_code.kernels.build import CPU_LEVEL, LEVELS_ARM64, TARGETS, build_level
 from tests.kernels.conftest import expected_levels
 
@@ -50,7 +52,7 @@ def compiled(folder: Path, target: str, level: str, triple: str = "", *flags: st
     headers = [flag for flag in flags if flag != "-nostdlib"]
     compile_ = (f"-mcpu={levels[level]}", *build.FLAGS, unused, *headers, f"-I{build.HERE}", "-c", str(HOST))
     subprocess.run([*compiler, *compile_, "-o", f"{made}.o"], check=True)
-    libraries = () if "windows" in triple or "-nostdlib" in flags else ("-lm",)
+    libraries = () if "windows" in triple or "-nostdlib" in flags else ("-lm", "-ldl")
     subprocess.run([*compiler, f"-mcpu={oldest}", *flags, f"{made}.o", "-o", str(made), *libraries], check=True)
     return made
 
@@ -96,6 +98,19 @@ def test_musl_computes_the_same_bits(wanted: list[str], tmp_path: Path) -> None:
     assert printed(compiled(tmp_path, "linux-x64", "portable", "x86_64-linux-musl", "-static")) == wanted
 
 
+@pytest.mark.slow  # compiles a part of a C library
+@pytest.mark.skipif(build.this_target() != "linux-x64", reason="runs here")
+def test_musl_loads_the_libraries_that_are_linked_with_glibc(tmp_path: Path) -> None:
+    """Its loader is itself every C library that one asks for, and knows no versions of symbols."""
+    loader = Path("/lib/ld-musl-x86_64.so.1")
+    if not loader.exists():
+        pytest.skip("no musl (Debian's package musl)")
+    program = compiled(tmp_path, "linux-x64", "portable", "x86_64-linux-musl", "-dynamic")
+    made = [build_level("linux-x64", level, tmp_path) for level in ("portable", CPU_LEVEL)]
+    [line] = printed(loader, program, *made)
+    assert line.startswith(f"abi {ABI}, ") and line.endswith("levels 1")
+
+
 @pytest.mark.slow  # compiles a C library
 def test_wine_loads_the_library_and_computes_the_same_bits(wanted: list[str], tmp_path: Path) -> None:
     wine = next(filter(None, map(shutil.which, ("wine64", "wine", "/usr/lib/wine/wine64"))), None)
@@ -108,12 +123,14 @@ def test_wine_loads_the_library_and_computes_the_same_bits(wanted: list[str], tm
         patch.setenv("WINEDEBUG", "-all")
         assert printed(wine, program) == wanted
         [line] = printed(wine, program, *(f"Z:{path}" for path in made))
-    assert line.startswith("abi ") and line.endswith("levels 1")
+    assert line.startswith(f"abi {ABI}, ") and line.endswith("levels 1")
 
 
 def test_the_library_for_macos_exports_what_python_calls(tmp_path: Path) -> None:
     for level in LEVELS_ARM64:
-        names, kind = mach_o_exports(build_level("darwin-arm64", level, tmp_path).read_bytes())
+        data = build_level("darwin-arm64", level, tmp_path).read_bytes()
+        assert tempfile.gettempdir().encode() not in data, "it is the same wherever it is built"
+        names, kind = mach_o_exports(data)
         assert kind == 6, "a dynamic library"  # MH_DYLIB
         assert names == EXPORTS
     names, _ = mach_o_exports(build_level("darwin-arm64", CPU_LEVEL, tmp_path).read_bytes())

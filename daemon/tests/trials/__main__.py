@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def main() -> int:
     parser = argparse.ArgumentParser(description="Try to break Green Code, and print a table.")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(TRIALS)}")
-    parser.add_argument("--scale", type=float, default=1.0, help="1: the full run, half an hour")
+    parser.add_argument("--scale", type=float, default=1.0, help="1: the full run")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
     parser.add_argument("--model", default=DEFAULT, help="of kill, recovery and soak")
     parser.add_argument("--results", type=Path, default=ROOT / "work" / "trials" / "results.json")

@@ -132,20 +132,69 @@ def _listens() -> bool:
     return False
 
 
+class Inbox:
+    """What a process or a connection sends, read by a thread of its own."""
+
+    def __init__(self, messages: Iterator[dict[str, Any]]) -> None:
+        self._received: queue.Queue[dict[str, Any] | Exception] = queue.Queue()
+        threading.Thread(target=self._read, args=(messages,), daemon=True).start()
+
+    def answer(self, number: int, seconds: float) -> dict[str, Any]:
+        """The answer to a request; other messages that come before it are dropped.
+
+        Raises:
+            Hang, Ended
+        """
+        deadline = time.monotonic() + seconds
+        while (message := self._next(deadline)).get("id") != number:
+            pass
+        return message
+
+    def drain(self, seconds: float) -> list[dict[str, Any]]:
+        deadline, received = time.monotonic() + seconds, list[dict[str, Any]]()
+        with contextlib.suppress(Hang, Ended):
+            while True:
+                received.append(self._next(deadline))
+        return received
+
+    def _next(self, deadline: float) -> dict[str, Any]:
+        try:
+            message = self._received.get(timeout=max(0.001, deadline - time.monotonic()))
+        except queue.Empty as error:
+            raise Hang("no answer") from error
+        if isinstance(message, Exception):
+            self._received.put(message)  # for whoever asks next
+            raise message
+        return message
+
+    def _read(self, messages: Iterator[dict[str, Any]]) -> None:
+        end: Exception = Ended("the other side has ended")
+        try:
+            for message in messages:
+                self._received.put(message)
+        except OSError as error:
+            end = Ended(str(error))
+        except Exception as error:  # what it sent makes no sense
+            end = error
+        self._received.put(end)
+
+
 class Peer:
     """A connection to the engine that may send anything."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(place().address)
-        self._decoder = framing.Decoder()
-        self._received: list[dict[str, Any]] = []
+        self._socket.settimeout(DEADLINE_SECONDS)
+        self._inbox = Inbox(self._read())
         self._ids = itertools.count(1)
 
     def __enter__(self) -> Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads
         self._socket.close()
 
     def hello(self, model: str | None = None) -> dict[str, Any]:
@@ -160,7 +209,6 @@ class Peer:
             Ended: the engine has closed the connection.
         """
         try:
-            self._socket.settimeout(DEADLINE_SECONDS)
             self._socket.sendall(data)
         except TimeoutError as error:
             raise Hang("the engine does not read") from error
@@ -178,37 +226,19 @@ class Peer:
         """
         number = next(self._ids)
         self.send({"id": number, "method": method, "params": params})
-        deadline = time.monotonic() + seconds
-        while True:
-            for message in self._received:
-                if message.get("id") == number:
-                    self._received.remove(message)
-                    return message
-            self._receive(deadline)
+        return self._inbox.answer(number, seconds)
 
     def drain(self, seconds: float) -> list[dict[str, Any]]:
         """What has come, and what comes within so many seconds."""
-        deadline = time.monotonic() + seconds
-        with contextlib.suppress(Hang, Ended):
-            while True:
-                self._receive(deadline)
-        received, self._received = self._received, []
-        return received
+        return self._inbox.drain(seconds)
 
-    def _receive(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise Hang("no answer")
-        self._socket.settimeout(left)
-        try:
-            data = self._socket.recv(1 << 16)
-        except TimeoutError as error:
-            raise Hang("no answer") from error
-        except OSError as error:
-            raise Ended(str(error)) from error
-        if not data:
-            raise Ended("the engine closed the connection")
-        self._received += self._decoder.feed(data)
+    def _read(self) -> Iterator[dict[str, Any]]:
+        decoder = framing.Decoder()
+        while True:
+            with contextlib.suppress(TimeoutError):  # it has nothing to say
+                if not (data := self._socket.recv(1 << 16)):
+                    return
+                yield from decoder.feed(data)
 
     def complete(self, prefix: str, model: str = TINY, **changes: Any) -> dict[str, Any]:
         """The answer to a right request."""
@@ -229,9 +259,8 @@ class Front:
             stderr=subprocess.DEVNULL,
         )
         self._ids, self._version = itertools.count(1), itertools.count(2)
-        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.statuses: list[dict[str, Any]] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self._inbox = Inbox(self._read())
         options = {"settings": {"model": model, "adaptiveGate": False, "suggestions": "eager", **settings}}
         self.request(
             "initialize", {"processId": None, "rootUri": None, "capabilities": {}, "initializationOptions": options}
@@ -267,17 +296,7 @@ class Front:
         """
         number = next(self._ids)
         self.send({"id": number, "method": method, "params": params})
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                message = self._answers.get(timeout=max(0.001, deadline - time.monotonic()))
-            except queue.Empty as error:
-                raise Hang(f"no answer to {method}") from error
-            if message is None:
-                self._answers.put(None)
-                raise Ended("the front has ended")
-            if message.get("id") == number:
-                return message
+        return self._inbox.answer(number, seconds)
 
     def open(self, text: str, uri: str = "file:///trial/a.py") -> None:
         self.notify(
@@ -305,21 +324,19 @@ class Front:
         answer = self.request("greenCode/explain", {})
         return str(answer.get("result", {}).get("reason"))
 
-    def _read(self) -> None:
+    def _read(self) -> Iterator[dict[str, Any]]:
         assert self.process.stdout is not None
-        with contextlib.suppress(OSError, ValueError):
-            while header := self.process.stdout.readline():
-                length = int(header.split(b":")[1])
-                while self.process.stdout.readline().strip():
-                    pass
-                message = json.loads(self.process.stdout.read(length))
-                if message.get("method") == messages.LSP_STATUS:
-                    self.statuses.append(message["params"])
-                elif "id" in message and "method" in message:  # a question to the editor
-                    self.send({"id": message["id"], "result": None})
-                elif "id" in message:
-                    self._answers.put(message)
-        self._answers.put(None)
+        while header := self.process.stdout.readline():
+            length = int(header.split(b":")[1])
+            while self.process.stdout.readline().strip():
+                pass
+            message = json.loads(self.process.stdout.read(length))
+            if message.get("method") == messages.LSP_STATUS:
+                self.statuses.append(message["params"])
+            elif "id" in message and "method" in message:  # a question to the editor
+                self.send({"id": message["id"], "result": None})
+            elif "id" in message:
+                yield message
 
 
 def percentiles(seconds: list[float]) -> str:

@@ -196,6 +196,18 @@ describe('settings', () => {
     expect(readSettings()).toEqual(defaults);
     expect(rawSettings()[key]).toBe(value);
   });
+
+  it.each([
+    ['model', 'x'.repeat(4097)],
+    ['pythonPath', '/'.repeat(4097)],
+    ['languages', Array.from({ length: 257 }, (_, i) => `language${i}`)],
+    ['excludedFiles', Array(257).fill('*.txt')],
+  ])('%s that is longer than the manifest allows becomes the default', (key, value) => {
+    configuration.user.set(key, value);
+    expect(readSettings()).toEqual(defaults);
+    configuration.user.set(key, value.slice(1));
+    expect(readSettings()).toEqual({ ...defaults, [key]: value.slice(1) });
+  });
 });
 
 describe('the front is sent', () => {

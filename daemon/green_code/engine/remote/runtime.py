@@ -55,6 +55,8 @@ class RemoteRuntime:
     exits: tuple[int, ...] = ()
     energy_source = UNKNOWN
     costs_assumed = False
+    notice = ""
+    idle_watts = 0.0
     calibration: Mapping[str, Any] = {}
 
     def __init__(

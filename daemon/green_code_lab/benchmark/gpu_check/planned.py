@@ -1,0 +1,99 @@
+"""Launches, bytes and a predicted time for each published shape, from the plan alone: no card and no weights are needed.
+
+    python -m green_code_lab.benchmark.gpu_check.planned
+
+The prediction assumes a card's published bandwidth, and three figures that no measurement of ours stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from green_code.gpu.packing import layout
+from green_code.gpu.plan import HeadScratch, Plan, Scratch
+from green_code.gpu.stand_in import Recorder
+from green_code.gpu.weights import Weights
+from green_code.kernels.packing import Extras
+from green_code.models.backend import CANDIDATES
+from green_code.models.config import ModelConfig
+from green_code_lab.benchmark.gpu_shapes import SHAPES
+
+BANDWIDTHS: Final = {"H100 SXM": 3.35e12, "RTX 4090": 1.008e12}
+"""Bytes a second, as NVIDIA publishes them."""
+REACHED: Final = 0.85
+"""Assumed: of the bandwidth, what a product reaches while it runs."""
+BETWEEN_SECONDS: Final = 1.5e-6
+"""Assumed: from the end of one kernel of a graph to the full speed of the next."""
+HOST_SECONDS: Final = 100e-6
+"""Assumed: of Python, of sending a control block, of a replay and of waiting, for each graph."""
+_RANK, _POSITIONS = 128, 1024
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Of a token at full depth, alone, behind `_POSITIONS` others, in weights of `bits`."""
+
+    name: str
+    bits: int
+    layer: float  # launches, on average
+    head: int
+    exit: int
+    bytes_read: int
+
+    @property
+    def launches(self) -> int:
+        return round(self.layer * SHAPES[self.name].layers) + self.head
+
+    def bound(self, bandwidth: float) -> float:
+        """Seconds that reading takes at least."""
+        return self.bytes_read / bandwidth
+
+    def seconds(self, bandwidth: float) -> float:
+        """Predicted."""
+        return self.bound(bandwidth) / REACHED + self.launches * BETWEEN_SECONDS + HOST_SECONDS
+
+
+def planned(name: str, bits: int) -> Planned:
+    config = SHAPES[name]
+    depth, extras = config.layers // 2, Extras((config.layers // 2,), (), _RANK)
+    plan = Plan(Weights.planned(config, extras, bits), torch.bfloat16, torch.device("meta"))
+    whole, head, exit = Recorder(), Recorder(), Recorder()
+    plan.layers(whole, 1, config.layers, Scratch(config, 1, plan.like(), 8), 8)
+    scratch = HeadScratch(config, _RANK, 64, plan.like())
+    plan.head(head, config.layers, 1, scratch, None)
+    plan.head(exit, depth, 1, scratch, None)
+    agent = 3  # the state's norm, its product with the hidden layer, the decision
+    counts = len(whole.launches) / config.layers, len(head.launches), len(exit.launches) + agent
+    return Planned(name, bits, *counts, _bytes_read(config, bits, extras))
+
+
+def _bytes_read(config: ModelConfig, bits: int, extras: Extras) -> int:
+    matrices = layout(config, extras, bits).matrices
+    weights = sum(part.nbytes for name, m in matrices.items() if "lens" not in name for part in m.parts)
+    rows = 2 * CANDIDATES * config.width
+    seen = sum(min(_POSITIONS, window or _POSITIONS) for window in config.windows)
+    return weights + rows + 2 * 2 * seen * config.kv_heads * config.head_width
+
+
+def table() -> str:
+    """In Markdown."""
+    cards = list(BANDWIDTHS.items())
+    columns = ["model", "bits", "launches a layer", "an exit", "a token", "GB read"]
+    columns += [f"{card}: bound, predicted, share" for card, _ in cards]
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    for name in SHAPES:
+        for bits in (8, 4):
+            p = planned(name, bits)
+            row = [name, f"{bits}", f"{p.layer:.2f}", f"{p.exit}", f"{p.launches}", f"{p.bytes_read / 1e9:.2f}"]
+            for _, bandwidth in cards:
+                bound, seconds = 1e3 * p.bound(bandwidth), 1e3 * p.seconds(bandwidth)
+                row.append(f"{bound:.2f} ms, {seconds:.2f} ms, {bound / seconds:.0%}")
+            lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,93 @@
+"""Does a model of three billion weights train here: some steps of LITE, then of an agent on its states?"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from green_code.engine.assumed_costs import costs_of
+from green_code.models.shapes import weight_shapes
+from green_code.models.torch_decoder import Decoder
+from green_code_lab.agent import supervised
+from green_code_lab.agent.prices import token_prices
+from green_code_lab.agent.rollouts import Rollouts
+from green_code_lab.benchmark.gpu_check.where import Where
+from green_code_lab.benchmark.gpu_shapes import SHAPES
+from green_code_lab.corpus import Corpus
+from green_code_lab.lite.recipe import Recipe
+from green_code_lab.lite.trainer import TrainingInputs, train
+
+_STEPS = 3
+_CHUNK = 16
+
+
+def run(where: Where) -> list[dict[str, Any]]:
+    """A row for LITE, and one for the agent."""
+    config = where.shape(SHAPES["Llama-3.2-3B"])
+    if not where.is_card:
+        config = replace(config, layers=4, windows=(None,) * 4, ropes=config.ropes[:1] * 4)
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.ones(shape) if len(shape) == 1 else torch.randn(shape, generator=generator) * 0.02
+        for name, shape in weight_shapes(config).items()
+    }
+    exits = (config.layers // 2, config.layers)
+    sequence, batch = (512, 4) if where.is_card else (16, 2)
+    recipe = Recipe(
+        exit_groups=((exits[0],),), weights=tuple((depth, 1.0) for depth in exits), tokens=sequence * batch * _STEPS, sequence=sequence, learning_rate=1e-5,
+        batch=batch, micro_batch=1 if where.is_card else batch, guard_tokens=sequence * batch * _STEPS,
+    )  # fmt: skip
+    drawn = np.random.default_rng(0).integers(2, config.vocabulary, 4 * sequence * batch)
+    tokens = drawn.astype(np.uint32 if config.vocabulary > 1 << 16 else np.uint16)
+    corpus = Corpus({("python", part): tokens for part in ("train", "heldout")}, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        trained = train(TrainingInputs(config, weights, corpus, 0, {"base": "random"}), recipe, Path(folder) / "lite")
+        lite = {"what": "LITE", "steps": _STEPS, "seconds": time.perf_counter() - begin}
+    peak = torch.cuda.max_memory_allocated() / 1e9 if where.is_card else 0.0
+    changed = any(not torch.equal(trained[name], weights[name]) for name in trained if name.startswith("layers."))
+    assert changed, "nothing was learned"
+    lite["peak, GB"] = peak
+    print(lite, flush=True)
+    return [lite, _agent(where, Decoder.load(config, trained), exits[0], tokens)]
+
+
+@torch.inference_mode()
+def _states(where: Where, decoder: Decoder, tokens: np.ndarray, depth: int) -> tuple[Any, Any, Any]:
+    """States at `depth` (P, C), and the tokens that the head gives there and at full depth."""
+    decoder = decoder.to("cuda" if where.is_card else "cpu")
+    ids = torch.from_numpy(tokens.astype(np.int64))[None].to(decoder.device)
+    x = decoder.embed_tokens(ids)
+    found = []
+    for layer in range(1, decoder.config.layers + 1):
+        x = decoder.run_layer(layer, x)
+        if layer in (depth, decoder.config.layers):
+            found.append((x[0].float().cpu().numpy(), decoder.logits(x)[0].argmax(-1).cpu().numpy()))
+    (states, early), (_, final) = found
+    return states, early, final
+
+
+def _agent(where: Where, decoder: Decoder, depth: int, tokens: np.ndarray) -> dict[str, Any]:
+    rows = 512 if where.is_card else 32
+    states, early, final = _states(where, decoder, tokens[:rows], depth)
+    layers, chunks = decoder.config.layers, rows // _CHUNK
+    unit = states / np.sqrt(np.square(states).mean(-1, keepdims=True) + 1e-6)
+    rollouts = Rollouts(
+        (depth,), layers, unit[:, None].astype(np.float16), early[:, None], np.zeros((rows, 1), np.float16), np.ones((rows, 1), np.float16),
+        np.full(rows, layers), final, final, np.arange(chunks + 1) * _CHUNK, np.zeros(chunks, np.int64), np.arange(chunks) % 2 == 0,
+        np.zeros(rows, np.int64),
+    )  # fmt: skip
+    prices = token_prices(costs_of(decoder.config, has_svd_head=False).prices, layers, 1.0)
+    begin = time.perf_counter()
+    arguments = replace(supervised.Arguments(), steps=_STEPS, batch=rows, rounds=1, documents=4)
+    network = supervised.train(rollouts, prices, None, arguments)
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+    row = {"what": "agent", "steps": _STEPS, "seconds": time.perf_counter() - begin}
+    print(row, flush=True)
+    return row
