@@ -30,7 +30,7 @@ from tests.engine.fake_runtime import completion_params
 
 FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
 COMMAND = (sys.executable, str(FAKE))
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 sockets = pytest.mark.skipif(sys.platform == "win32", reason="Windows has named pipes, not socket files")
 modes = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes and owners of this kind")
 signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")

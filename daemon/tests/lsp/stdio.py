@@ -24,7 +24,7 @@ from green_code.lsp.server import make_server, plain
 FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
 FRONT = (sys.executable, "-m", "green_code", "lsp", "--stdio")
 URI = "file:///home/me/a.py"
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 class Editor:
