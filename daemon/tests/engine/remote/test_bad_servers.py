@@ -67,7 +67,7 @@ def floods(handler: Handler) -> None:
 
 BAD: dict[str, tuple[Answer, str]] = {
     "hangs": (hangs, "does not answer"),
-    "stalls": (stalls, "had no answer within"),
+    "stalls": (stalls, "did not go on within"),
     "page": (replies(200, b"<html>" + CODE.encode(), "text/html"), "something else than a completion; check"),
     "page as JSON": (replies(200, b"<html>" + CODE.encode()), "something else than a completion"),
     "10 MB": (floods, "sends more than"),
