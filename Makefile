@@ -57,7 +57,7 @@ demo: $(READY)  ## complete real code at full depth, fast and exact, and show th
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test:  ## lint, both languages, the real editor
-	$(MAKE) --jobs 2 lint test-extension editor-tools test-python $(TEST_VSIX)  # what waits for downloads lets others compute
+	$(MAKE) --jobs 2 lint test-extension editor-tools test-python $(TEST_VSIX)  # a download beside what computes
 	$(MAKE) test-editor  # alone, because it types at a person's speed
 
 test-all: lint test-extension test-editor $(READY)  ## the same with the slow Python tests, and more examples of each property

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _arguments(experiment: Experiment) -> dict[str, Any]:
-    common = {"data": [], "work": Path("work"), "seed": 0, "out": Path("docs/experiments")}
+    common = {"data": [], "work": Path("work"), "seed": 0, "out": Path(experiment.folder)}
     return {**experiment.arguments, **common}
 
 
