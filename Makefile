@@ -24,7 +24,7 @@ $(BIN)/green-code: pyproject.toml $(LAB)/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Green Code needs Python 3.10 or newer; set PYTHON=…" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]' --editable ./$(LAB)
+	$(BIN)/python -m pip install --quiet --quiet --no-compile --editable '.[dev]' --editable ./$(LAB)  # what is imported is compiled then
 	@touch $@
 
 KERNELS := daemon/green_code/kernels
@@ -55,15 +55,17 @@ demo: $(READY)  ## complete real code at full depth, fast and exact, and show th
 
 ##@ Checks
 
-test: $(READY) node_modules/.stamp  ## lint, both languages, the real editor
-	$(MAKE) --jobs 2 lint test-python test-extension editor-tools $(TEST_VSIX)  # none uses much more than one core
-	$(MAKE) test-editor
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-test-all: lint test-extension test-editor $(READY)  ## the same with the slow Python tests
-	$(BIN)/python -m pytest -m "slow or not slow"
+test:  ## lint, both languages, the real editor
+	$(MAKE) --jobs 2 lint test-extension editor-tools test-python $(TEST_VSIX)  # a download beside what computes
+	$(MAKE) test-editor  # alone, because it types at a person's speed
+
+test-all: lint test-extension test-editor $(READY)  ## the same with the slow Python tests, and more examples of each property
+	$(PYTEST) -m "slow or not slow" --hypothesis-profile thorough
 
 test-python: $(READY)  ## Python, without the slow tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-extension: node_modules/.stamp  ## the extension's unit tests
 	npm run --silent test:unit

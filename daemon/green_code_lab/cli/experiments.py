@@ -17,7 +17,7 @@ from green_code_lab.experiments.experiment import Experiment, provenance, rounde
 
 _NAMES = (
     "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search", "fim",
-    "models", "defaults", "batching",
+    "models", "defaults", "batching", "scaling",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES

@@ -66,6 +66,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     watts, share = EstimateMeter().watts_per_core, _share_of_bandwidth(models)
     tokens = _tokens(models, watts)
     shown = {
+        "completion": f"{_TOKENS} tokens after at most {_BEFORE} tokens of prompt",
         "cost model": f"fitted to {' and '.join(_FITTED)} of models.json ({models['date']}, {models['machine']['processor']}), one thread, int8",
         "share of a card's bandwidth": f"{share:.2f}", "latency of a sum over cards": f"{_LATENCY * 1e6:.0f} µs, assumed",
         "exits replayed": f"{sum(map(len, traces))} tokens of {len(traces)} completions, policy {policy}, on average {depth:.1%} of the layers and {heads:.2f} readings of the head",

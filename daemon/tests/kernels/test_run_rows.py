@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.kernels.decoder import KernelDecoder
 from tests.engine.sessions import tiny_runtime
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def filled(decoder: KernelDecoder, tokens: list[int], capacity: int) -> Any:
     return buffers
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     lengths=st.lists(st.integers(1, 70), min_size=1, max_size=7),
     pieces=st.lists(st.integers(1, 3), min_size=1, max_size=4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.engine.requests import completion_params
@@ -13,6 +13,7 @@ from green_code.problems import Problem
 from green_code_lab.evaluation.parallel import cold
 from green_code_lab.evaluation.together import complete_together
 from tests.engine.sessions import tiny_runtime, with_exits
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ requests = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(rows=st.lists(requests, min_size=1, max_size=6), most=st.integers(1, 4))
 def test_each_row_of_a_batch_is_as_alone(runtime: Any, rows: list[Any], most: int) -> None:
     alone = [without_times(result) for result in cold(runtime)({**row} for row in rows)]
