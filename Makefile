@@ -8,9 +8,10 @@ E2E_CACHE ?= $(HOME)/.cache/green-code/e2e
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VSIX := green-code-$(VERSION).vsix
 TEST_VSIX := build/test/green-code.vsix
+LOCKS := build/locks/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools trials lint format package bench bench-quick bench-editor check-gpu corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools test-arm64 trials lint format package bench bench-quick bench-editor check-gpu corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +24,7 @@ $(BIN)/green-code: pyproject.toml $(LAB)/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Green Code needs Python 3.10 or newer; set PYTHON=…" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]' --editable ./$(LAB)
+	$(BIN)/python -m pip install --quiet --quiet --no-compile --editable '.[dev]' --editable ./$(LAB)  # what is imported is compiled then
 	@touch $@
 
 KERNELS := daemon/green_code/kernels
@@ -54,15 +55,17 @@ demo: $(READY)  ## complete real code at full depth, fast and exact, and show th
 
 ##@ Checks
 
-test: $(READY) node_modules/.stamp  ## lint, both languages, the real editor
-	$(MAKE) --jobs 2 lint test-python test-extension editor-tools $(TEST_VSIX)  # none uses much more than one core
-	$(MAKE) test-editor
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-test-all: lint test-extension test-editor $(READY)  ## the same with the slow Python tests
-	$(BIN)/python -m pytest -m "slow or not slow"
+test:  ## lint, both languages, the real editor
+	$(MAKE) --jobs 2 lint test-extension editor-tools test-python $(TEST_VSIX)  # a download beside what computes
+	$(MAKE) test-editor  # alone, because it types at a person's speed
+
+test-all: lint test-extension test-editor $(READY)  ## the same with the slow Python tests, and more examples of each property
+	$(PYTEST) -m "slow or not slow" --hypothesis-profile thorough
 
 test-python: $(READY)  ## Python, without the slow tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-extension: node_modules/.stamp  ## the extension's unit tests
 	npm run --silent test:unit
@@ -73,11 +76,17 @@ test-editor: $(TEST_VSIX)  ## the packaged extension in a real VS Code in a brow
 editor-tools:  # what test-editor would install first; where that fails, it says so itself
 	-@node extension/test/e2e/install.mjs >/dev/null
 
+ARM64_TESTS := energy link lsp engine/test_without_torch.py
+
+test-arm64: $(READY) $(LOCKS)  ## the product's tests with a Python for arm64, emulated (on Debian with qemu-user; many minutes)
+	$(BIN)/python -m green_code.kernels.build --target linux-arm64 >/dev/null
+	cd daemon && $(abspath $(BIN))/python -m tests.arm64 $(abspath build)/arm64 $(abspath $(LOCKS)) $(addprefix tests/,$(ARM64_TESTS)) --timeout 1800
+
 SCALE ?= 1
 SEED ?= 0
 ONLY ?=
 
-trials: $(READY) node_modules/.stamp  ## try to break it for half an hour, into docs/reliability.md: make trials ONLY=kill SCALE=0.1
+trials: $(READY) node_modules/.stamp  ## try to break it for most of an hour, into docs/reliability.md: make trials ONLY=kill SCALE=0.1
 	cd daemon && $(abspath $(BIN))/python -m tests.trials --scale $(SCALE) --seed $(SEED) --only $(ONLY) $(if $(filter 1,$(SCALE)),--write)
 
 lint: $(BIN)/green-code node_modules/.stamp  ## ruff, mypy, import-linter, tsc, eslint
@@ -95,8 +104,6 @@ format: $(BIN)/green-code  ## ruff format and its safe fixes
 ##@ Packaging
 
 package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
-
-LOCKS := build/locks/requirements.txt
 
 $(LOCKS): pyproject.toml daemon/release/locks.py | $(BIN)/green-code  # needs the package index
 	$(BIN)/python daemon/release/locks.py $(@D) >/dev/null

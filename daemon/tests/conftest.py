@@ -1,11 +1,21 @@
-"""What every test leaves as it was."""
+"""What every test leaves as it was, and what it may spend."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# For torch, numpy and their children: small models are slower on more threads, above all beside other work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# `make test-all` takes the second. Time tells nothing on a busy machine.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +25,9 @@ def umask() -> Iterator[None]:
     os.umask(before)
     yield
     os.umask(before)
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a short path, as a socket's has 103 bytes at most; each process that runs tests has folders of its own."""
+    return tmp_path_factory.mktemp("t")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.globs import Positions, compile_glob, matching_glob
+from tests.examples import examples
 
 
 def does_match(glob: str, path: str) -> bool:
@@ -114,7 +115,7 @@ pieces = st.sampled_from(
 paths = st.lists(st.sampled_from(["a", "b", "c", "A", ".a", "ab", "b.c"]), min_size=1, max_size=4).map("/".join)
 
 
-@settings(max_examples=400, derandomize=True, deadline=None)
+@examples(400, derandomize=True)
 @given(st.lists(pieces, max_size=7).map("".join), paths)
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_glob_means_what_its_regular_expression_means(glob: str, path: str) -> None:

@@ -264,6 +264,8 @@ def check_costs() -> Finding:
             "ok", "assumed until measured; the engine measures them while no request comes, in a minute or two"
         )
     found = f"{costs.source}, ± {costs.relative_interval:.0%}"
+    if costs.idle_watts:
+        found += f"; {costs.idle_watts:.0f} W are drawn while the model waits, and booked apart"
     if costs.relative_interval <= WIDE_INTERVAL:
         return Finding("ok", found)
     fix = (

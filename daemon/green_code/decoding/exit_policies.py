@@ -8,8 +8,7 @@ T and EXIT its likeliest action (GREEN-CODE, arXiv 2501.11006).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -39,15 +38,21 @@ class ExitView:
     pending: int
     read_top: Callable[[ExitQuestion | None], TopToken] | None = None
     question: ExitQuestion | None = None
+    _top: TopToken | None = field(default=None, init=False, repr=False)
 
     @property
     def state(self) -> np.ndarray:
         """(C,)."""
         return self.cache.state(self.position)
 
-    @cached_property
+    @property
     def top(self) -> TopToken:
         """Computed when first read, so that a policy which does not need the head does not pay for it."""
+        if self._top is None:
+            self._top = self._read_top()
+        return self._top
+
+    def _read_top(self) -> TopToken:
         if self.read_top is not None:
             return self.read_top(self.question)
         question = self.question and replace(self.question, pending=(self.pending,))
@@ -56,7 +61,7 @@ class ExitView:
     @property
     def has_top(self) -> bool:
         """Whether the head has run."""
-        return "top" in vars(self)
+        return self._top is not None
 
     def top_among(self, tokens: np.ndarray) -> TopToken:
         """The top token among these (K,) int32."""

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from green_code.engine.devices import device_problem
 from green_code.engine.interfaces import REMOTE, Runtime, Session
 from green_code.engine.requests import Job, Wanted, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
@@ -66,6 +65,8 @@ class LoadedModel:
         except Exception as error:
             if self.runtime.device in ("cpu", REMOTE):
                 raise
+            from green_code.engine.devices import device_problem  # NumPy, which process.import_loader imports first
+
             raise device_problem(self.runtime.device, error) from error
         self._sessions[key] = job.owner, session  # not after an exception: the session's state is then unknown
         while len(self._sessions) > 1 and self._holds_too_much():

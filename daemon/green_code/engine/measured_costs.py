@@ -23,10 +23,12 @@ from green_code.decoding.exit_policies import ExitView, agent_for
 from green_code.decoding.kv_cache import KVCache
 from green_code.energy.costs import COSTS_FILES, IDLE, CostModel, Measurement, load_costs, save_costs
 from green_code.energy.meters import pick_meter
+from green_code.energy.rows import UNKNOWN
 from green_code.engine.assumed_costs import assumed_costs, layer_weights, token_work
 from green_code.engine.interfaces import Progress
 from green_code.folders import cache_dir
 from green_code.models.backend import SMALL_BATCH, Backend
+from green_code.problems import Problem
 from green_code.work import Work
 
 _COST_ROWS = 256  # a prompt
@@ -69,7 +71,11 @@ class CostMeasurement:
 
         Args:
             interrupted: polled at least every tenth of a second or two.
+        Raises:
+            Problem: there is no meter.
         """
+        if self._meter.source == UNKNOWN:
+            raise Problem("internal_error", f"what work costs stays unknown: {self._meter.describe()}.")
         self._interrupted = interrupted
         with contextlib.suppress(Interrupted):
             if self._measurement is None:

@@ -153,12 +153,18 @@ class GpuDecoder:
         if learned is not None and start + count > c.max_positions:
             raise ValueError(f"positions {start} … {start + count - 1} of {c.max_positions} that are learned")
         few = count <= ROWS_AT_MOST
-        self._tell(own, start, count, positions=tokens if few else ())
         ids = self.plan.control[1, POSITIONS.value :] if few else torch.tensor(list(tokens)).to(self.device)
-        self.machine.launch(
-            embed_rows, (count,), self.plan.control[0], ids, self.plan.embedding, self.plan.embedding if learned is None else learned,
-            c.width, c.embedding_scale, c.row.learned_position_offset, LEARNED=learned is not None, BLOCK=power_of_two(c.width),
-        )  # fmt: skip
+        rows = _bucket(count) if few else count
+
+        def body(launch: Launcher) -> None:
+            launch(
+                embed_rows, (rows,), self.plan.control[0], ids, self.plan.embedding, self.plan.embedding if learned is None else learned,
+                c.width, c.embedding_scale, c.row.learned_position_offset, LEARNED=learned is not None, BLOCK=power_of_two(c.width),
+            )  # fmt: skip
+
+        graph = self._graph(("embed", rows), body) if few else None
+        self._tell(own, start, count, positions=tokens if few else ())
+        body(self.machine.launch) if graph is None else graph.replay()
 
     def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
         """See `Backend`; nothing is waited for.
@@ -183,10 +189,16 @@ class GpuDecoder:
         own = self._own(buffers, start, stop)
         for begin in range(start, stop, _PREFILL_ROWS):
             rows = min(_PREFILL_ROWS, stop - begin)
+            few = rows <= ROWS_AT_MOST
+            scratch = self._scratch(_bucket(rows) if few else rows, 1)
+
+            def body(launch: Launcher, scratch: Scratch = scratch) -> None:
+                for layer in range(first, last + 1):
+                    self.plan.keys_values(launch, layer, scratch, propagated)
+
+            graph = self._graph(("keys and values", first, last, scratch.rows, propagated), body) if few else None
             self._tell(own, begin, rows)
-            scratch = self._scratch(rows, 1)
-            for layer in range(first, last + 1):
-                self.plan.keys_values(self.machine.launch, layer, scratch, propagated)
+            body(self.machine.launch) if graph is None else graph.replay()
 
     def top_tokens(
         self, buffers: Buffers, positions: Sequence[int], depth: int, question: ExitQuestion | None = None

@@ -7,6 +7,8 @@ which would round them.
 
 from __future__ import annotations
 
+import os
+
 import triton
 import triton.language as tl
 
@@ -16,7 +18,7 @@ from green_code.kernels import quantise
 
 GROUP = tl.constexpr(quantise.GROUP)
 NIBBLE_GROUP = tl.constexpr(quantise.NIBBLE_GROUP)
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 
 @triton.jit

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
 from typing import Final
 
 import torch
+
+from green_code.models.device import gpu_uuid
 
 log = logging.getLogger(__name__)
 
@@ -64,4 +67,16 @@ def best_card(device: str) -> int:
     """The number of the card that serves best where there are several: one that the kernels serve, of these the one with most free memory."""
     if device != "cuda" or (count := torch.cuda.device_count()) < 2:
         return 0
-    return max(range(count), key=lambda card: (why_torch(device, card) is None, free_bytes(card)))
+    return max(range(count), key=lambda card: (why_torch(device, card) is None, _free_by_nvml(card)))
+
+
+def _free_by_nvml(card: int) -> int:
+    """Free memory of a card that may not be used: CUDA itself would take some of it to tell. Without NVML, all of its memory."""
+    try:
+        library = importlib.import_module("pynvml")
+        library.nvmlInit()
+        handle = library.nvmlDeviceGetHandleByUUID(gpu_uuid(torch.device("cuda", card)))
+        return int(library.nvmlDeviceGetMemoryInfo(handle).free)
+    except Exception as error:
+        log.info("NVML does not tell the free memory of card %d (%s)", card, error)
+        return int(torch.cuda.get_device_properties(card).total_memory)

@@ -10,7 +10,7 @@ import ctypes
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,10 @@ _FUNCTIONS = {
     "value_bytes": (_Int, (_Int,)),
     "run_layers": (_Int, (*_SPAN, _ThreadPool)),
     "project_kv": (_Int, (*_SPAN, _Int)),
+    "run_rows": (
+        _Int,
+        (*_SPAN[:4], *[ctypes.POINTER(_Int)] * 2, *[ctypes.POINTER(_Pointer)] * 2, _Int, _Scratch, _ThreadPool),
+    ),
     "run_helper": (None, (_ThreadPool, _Int)),
     "embed": (_Int, (_Model, _Pointer, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
     "apply_lens": (_Int, (_Model, _Matrix, _Pointer, _Pointer, _Int, _Pointer, _Scratch)),
@@ -208,6 +212,7 @@ class Kernel:
     value_bytes: Callable[[int], int]
     run_layers: Callable[..., int]
     project_kv: Callable[..., int]
+    run_rows: Callable[..., int]
     run_helper: Callable[[CThreadPool, int], None]
     embed: Callable[..., int]
     apply_lens: Callable[..., int]
@@ -225,11 +230,21 @@ class Kernel:
                 f"the kernel {path.name} was built from other sources ({difference}); run `python -m green_code.kernels.build`, or reinstall.",
             )
         for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(loaded, f"green_{name}")
+            function = getattr(loaded, f"green_{name}", None)
+            if function is None:  # of an older build; its other functions are the same
+                setattr(self, name, partial(_missing, path.name, name))
+                continue
             function.restype, function.argtypes = result, arguments
             if result is not None:
                 function.errcheck = _check_bounds
             setattr(self, name, function)
+
+
+def _missing(library: str, function: str, *_: Any) -> int:
+    raise Problem(
+        "internal_error",
+        f"the kernel {library} lacks {function}; run `python -m green_code.kernels.build`, or reinstall.",
+    )
 
 
 def _check_bounds(result: Any, function: ctypes._NamedFuncPointer, arguments: tuple[Any, ...]) -> Any:

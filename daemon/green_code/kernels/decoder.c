@@ -261,6 +261,49 @@ int green_run_layers(const model *m, int first, int last, float *x, int start, i
   return closed(pool, 0);
 }
 
+// A row of several caches: its keys and values, as store_kv_block and attention_part do them for rows of one.
+static void store_own_row(const void *task, int r, int worker) {
+  (void)worker;
+  store_kv_row((const layer_task *)task + r, 0, 0);
+}
+
+static void attend_own_row(const void *task, int r, int worker) { attention_part((const layer_task *)task + r, 0, worker); }
+
+// Layers first … last−1 over x (rows, width), in place, where row r is position starts[r] of the cache that keys[r] and values[r] with
+// capacities[r] are: green_run_layers for rows of several caches, up to CHUNK of them. Rows of one cache have ascending positions.
+int green_run_rows(const model *m, int first, int last, float *x, const int *starts, const int *capacities, uint8_t *const *keys,
+                   uint8_t *const *values, int rows, const scratch *s, thread_pool *pool) {
+  if (rows < 0 || rows > CHUNK || !starts || !capacities || !keys || !values || !pool_fits(pool, s)) return closed(pool, -1);
+  for (int r = 0; r < rows; r++)
+    if (!span_fits(m, first, last, x, starts[r], 1, keys[r], values[r], capacities[r], s)) return closed(pool, -1);
+  scratch own[CHUNK];
+  layer_task each[CHUNK];
+  for (int i = first; i < last && rows; i++) {
+    const layer *l = &m->layers[i];
+    const layer_task t = {m, l, x, 0, rows, 1, 0, NULL, NULL, s};
+    const matrix *following = i + 1 < last ? &l[1].qkv : NULL;
+    for (int r = 0; r < rows; r++) {
+      const size_t cached = (size_t)i * m->kv_heads * capacities[r];
+      own[r] = *s;
+      own[r].output = qkv_row(&t, r);
+      each[r] = (layer_task){m, l, x + (size_t)r * m->width, starts[r], 1, 1, capacities[r], keys[r] + cached * key_bytes(m->head_width),
+                             values[r] + cached * value_bytes(m->head_width), &own[r]};
+    }
+    parallel_for(pool, attention_norm_row, &t, rows);
+    gemm(pool, &l->qkv, &l->attention_out, &s->input, rows, s->output, l->qkv.outputs);
+    parallel_for(pool, store_own_row, each, rows);
+    parallel_for(pool, attend_own_row, each, rows);
+    parallel_for(pool, quantise_attention_row, &t, rows);
+    gemm(pool, &l->attention_out, &l->mlp_in, &s->input, rows, s->output, l->attention_out.outputs);
+    parallel_for(pool, mlp_norm_row, &t, rows);
+    gemm(pool, &l->mlp_in, &l->mlp_out, &s->input, rows, s->output, l->mlp_in.outputs);
+    parallel_for(pool, activation_row, &t, rows);
+    gemm(pool, &l->mlp_out, following, &s->input, rows, s->output, l->mlp_out.outputs);
+    parallel_for(pool, mlp_residual_row, &t, rows);
+  }
+  return closed(pool, 0);
+}
+
 // Keys and values alone of layers first … last−1, all projected from x (rows, width), which does not change: where `propagated`, by
 // a layer's `kv_projection` if it has one; otherwise by its own rows of qkv. The other arguments are those of green_run_layers.
 int green_project_kv(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,

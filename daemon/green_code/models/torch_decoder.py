@@ -273,7 +273,8 @@ class Decoder(nn.Module):
 
     @property
     def description(self) -> str:
-        return f"torch, {str(self.dtype).removeprefix('torch.')}"
+        kind = "ROCm" if self.device.type == "cuda" and torch.version.hip is not None else self.device.type
+        return f"torch, {str(self.dtype).removeprefix('torch.')}" + ("" if kind == "cpu" else f", {kind}")
 
     @property
     def build(self) -> str:

@@ -25,6 +25,7 @@ from green_code_lab.evaluation.datasets import line_rows, load_rows
 from green_code_lab.evaluation.held_out import held_out_files, held_out_rows
 from green_code_lab.evaluation.parallel import workers
 from green_code_lab.evaluation.run import evaluate, summarise
+from green_code_lab.evaluation.together import complete_together
 
 _HELD_OUT_ROWS = 100
 
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--jdk", type=Path, nargs="+", default=[], metavar="PATH", help="of --held-out: the JDK's src.zip, for Java")
     add("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    add("--batch", type=int, default=1, help="rows in one batch of the kernel, in one process (default: %(default)s)")
     add("--out", type=Path, help="folder for rows.jsonl and summary.json; an interrupted run resumes")
     add("--json", action="store_true", help="print the summary as JSON")
 
@@ -79,6 +81,11 @@ def run(args: argparse.Namespace) -> int:
     params = completion_params("", **given, max_lines=1 if args.single_line else 16)
     if args.jobs < 1:
         raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
+    if args.batch < 1 or (args.batch > 1 and args.jobs > 1):
+        raise Problem(
+            "bad_request",
+            f"--batch {args.batch} is no number of rows, or --jobs has several processes; give one of them.",
+        )
     report = partial(print, file=sys.stderr)
     runtime = load_measured(args.model, show_progress)
     clear_progress()
@@ -87,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
     if args.prompt is not None:
         runtime.layout = replace(runtime.layout, form=args.prompt)
     with workers(runtime, args.jobs) as complete:
-        done = evaluate(runtime, rows, params, report, args.out, complete)
+        batched = partial(complete_together, runtime, most=args.batch) if args.batch > 1 else complete
+        done = evaluate(runtime, rows, params, report, args.out, batched)
     summary = summarise(done)
     if args.json:
         print(json.dumps(summary))

@@ -17,7 +17,7 @@ from green_code_lab.experiments.experiment import Experiment, provenance, rounde
 
 _NAMES = (
     "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search", "fim",
-    "models", "defaults",
+    "models", "defaults", "batching", "scaling",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _arguments(experiment: Experiment) -> dict[str, Any]:
-    common = {"data": [], "work": Path("work"), "seed": 0, "out": Path("docs/experiments")}
+    common = {"data": [], "work": Path("work"), "seed": 0, "out": Path(experiment.folder)}
     return {**experiment.arguments, **common}
 
 

@@ -107,7 +107,7 @@ class Experiment:
 
     Attributes:
         text: the module's docstring: what is asked, and in further paragraphs how it is measured. Figures of that are settings.
-        arguments: those of the command, with their defaults.
+        arguments: those of the command, with their defaults. folder: of the page, in the project.
     """
 
     name: str
@@ -117,6 +117,7 @@ class Experiment:
     arguments: Mapping[str, Any]
     tables: tuple[Table, ...]
     plot: Curves | Bars
+    folder: str = "docs/experiments"
 
     @property
     def question(self) -> str:

@@ -47,7 +47,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, recipe.tokens_per_step, WINDOW)
     config, base = adapted_weights(find_model(args.model), bare_bundle(args.model))
     subject = {"corpus": corpus_digest(args.work / "corpus"), "model": runtime.weights}
-    inputs = TrainingInputs(config, as_tensors(base), corpus, runtime.vocabulary.bos, subject)
+    inputs = TrainingInputs(config, lambda _: as_tensors(base), corpus, runtime.vocabulary.bos, subject)
     torch.set_num_threads(usable_cores())  # serving takes one
 
     def attempt(tried: Recipe) -> tuple[float, float]:
@@ -56,7 +56,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         if not (run / "finished").is_file():
             torch.compiler.reset()  # compiled as in a process of its own; after several models torch would stop compiling
             train(inputs, tried, run, report)
-            (run / checkpoint.STATE).unlink()
+            checkpoint.remove(run)
             (run / "finished").touch()
         rows = progress.rows(run, progress.SCORES)
         return held_out(rows[0]["scores"], rows[-1]["scores"], tried)

@@ -24,6 +24,7 @@ from green_code.models.backend import Backend
 from green_code.models.config import ModelConfig
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
+from green_code_lab.heads.streamed import layers_done, run_streamed
 from green_code_lab.lite.infilling import Infilling
 from green_code_lab.lite.scores import WINDOW, begin_with
 
@@ -84,8 +85,12 @@ class Windows:
         return [(i, int(own[turn])) for turn in turns for i, own in enumerate(starts) if turn < len(own)]
 
 
+Weights = Iterator[tuple[str, np.ndarray]]
+"""In the order of `models.shapes.weight_shapes`."""
+
+
 def record_states(
-    open_decoder: Callable[[], Backend],
+    open_decoder: Callable[[], Backend | Weights],
     config: ModelConfig,
     windows: Windows,
     part: str,
@@ -98,7 +103,7 @@ def record_states(
     """Record about `positions` positions, or go on with, or open, what `folder` has of the same `subject`.
 
     Args:
-        open_decoder: called where something is left to record. report: gets a line now and then.
+        open_decoder: called where something is left to record; gives a decoder, or the weights of one that memory has no room for. report: gets a line now and then.
     Raises:
         Problem: there is no room.
     """
@@ -109,7 +114,11 @@ def record_states(
         recorded = sorted(depths)
         _check_room(folder, 2 * len(places) * _EACH * len(depths) * config.width)
     if done < len(places):
-        _record(open_decoder(), windows, part, places, recorded, folder, about, done, report)
+        opened = open_decoder()
+        if isinstance(opened, Iterator):
+            _record_streamed(opened, config, windows, part, places, recorded, folder, about, report)
+        else:
+            _record(opened, windows, part, places, recorded, folder, about, done, report)
     shape = len(places) * _EACH, config.width
     return States(
         {depth: np.memmap(folder / f"{depth}.f16", np.float16, "r", shape=shape) for depth in sorted(depths)},
@@ -130,15 +139,15 @@ def _record(
     done: int,
     report: Callable[[str], None],
 ) -> None:
-    languages, config = windows.corpus.languages, decoder.config
+    config = decoder.config
     began = saved = time.monotonic()
     first = done
     window_bytes = {"tokens.i32": 4 * _EACH, **{f"{depth}.f16": 2 * _EACH * config.width for depth in depths}}
     with _Files(folder, window_bytes) as files:
         for name, size in window_bytes.items():
             files[name].seek(done * size)
-        for number, (language, start) in enumerate(places[done:], done):
-            tokens = windows.at(languages[language], part, start, number // len(languages), number * 0.618 % 1)
+        for number, place in enumerate(places[done:], done):
+            tokens = _window(windows, part, place, number)
             cache = KVCache(decoder)
             cache.append(tokens[:-1].tolist())
             for depth in depths:
@@ -155,6 +164,42 @@ def _record(
                     f"{part}: states of {(number + 1) * _EACH:,} of {len(places) * _EACH:,} positions, {speed * WINDOW:.0f} tokens/s, {(len(places) - number - 1) / speed / 60:.0f} min left"
                 )
                 saved = now
+
+
+def _record_streamed(
+    weights: Weights,
+    config: ModelConfig,
+    windows: Windows,
+    part: str,
+    places: Sequence[tuple[int, int]],
+    depths: Sequence[int],
+    folder: Path,
+    about: Mapping[str, Any],
+    report: Callable[[str], None],
+) -> None:
+    tokens = np.stack([_window(windows, part, place, number).numpy() for number, place in enumerate(places)])
+    size = 2 * _EACH * config.width
+    with _Files(folder, ["tokens.i32", *(f"{depth}.f16" for depth in depths)]) as files:
+        files["tokens.i32"].write(tokens[:, _FIRST + 1 :].astype(np.int32).tobytes())
+
+        def take(depth: int, first: int, states: Tensor) -> None:
+            if depth in depths:
+                file = files[f"{depth}.f16"]
+                file.seek(first * size)
+                file.write(unit(states[:, _FIRST:], config.norm_eps).half().cpu().numpy().tobytes())
+                file.flush()
+
+        run_streamed(weights, config, tokens[:, :-1], folder, _streamed(about, depths), take, report)
+    _write(folder, about, depths, len(places))
+
+
+def _streamed(about: Mapping[str, Any], depths: Sequence[int]) -> dict[str, Any]:
+    return {**about, "depths": sorted(depths)}
+
+
+def _window(windows: Windows, part: str, place: tuple[int, int], number: int) -> Tensor:
+    languages = windows.corpus.languages
+    return windows.at(languages[place[0]], part, place[1], number // len(languages), number * 0.618 % 1)
 
 
 class _Files(dict[str, IO[bytes]]):
@@ -196,7 +241,8 @@ def _done(folder: Path, about: Mapping[str, Any], depths: Sequence[int]) -> tupl
         found = {}
     if found.get("about") == about and set(depths) <= set(found["depths"]):
         return found["done"], found["depths"]
-    shutil.rmtree(folder, ignore_errors=True)
+    if layers_done(folder, _streamed(about, depths)) < 0:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0, []
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from green_code.kernels.packing import head_weight
 from green_code.kernels.weight_format import weight_formats
+from green_code.memory import available_memory
 from green_code.models.adapters import (
     LENS_BITS,
     PROJECTION_BITS,
@@ -27,12 +29,14 @@ from green_code.models.adapters import (
 from green_code.models.backend import Backend
 from green_code.models.bundle import AGENT, CALIBRATION, DELTA, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.config import ModelConfig
-from green_code.models.conversion import adapted_weights
+from green_code.models.conversion import adapted_config, adapted_tensors, adapted_weights
 from green_code.models.device import compute_device
 from green_code.models.hashes import sha256_of
+from green_code.models.shapes import weight_shapes
 from green_code.models.torch_decoder import Decoder
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus, corpus_digest
+from green_code_lab.corpus.command import vocabulary_ids
 from green_code_lab.heads.depths import (
     Predictions,
     candidate_depths,
@@ -48,6 +52,7 @@ from green_code_lab.heads.lenses import FREQUENT, lens_of, train_lens
 from green_code_lab.heads.states import States, Windows, record_states
 from green_code_lab.heads.svd_head import choose_directions, depths_that_count, second_moment
 from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
+from green_code_lab.lite.memory import USABLE, free_memory
 from green_code_lab.lite.recipe import FROZEN
 from green_code_lab.lite.scores import rounded
 
@@ -66,6 +71,7 @@ def make_exits(job: Job) -> None:
     """
     frozen = job.args.recipe == FROZEN
     bundle = None if frozen else job.adapted()
+    model = _Model(job, bundle)
     if job.config.row.norm != "rms":
         if frozen:
             raise Problem(
@@ -73,18 +79,14 @@ def make_exits(job: Job) -> None:
             )
         log(f"lenses need RMS norms: {job.config.family} gets none")
         return
-    if bundle is not None:
-        config, weights = adapted_weights(job.found, bundle)
-        depths = bundle.exits
-    else:
-        config, weights = job.config, {name: tensor.numpy() for name, tensor in job.base().items()}
-        depths = job.requested_exits or candidate_depths(config.layers)
+    config = model.config
+    depths = bundle.exits if bundle is not None else job.requested_exits or candidate_depths(config.layers)
     corpus = job.corpus()
-    trained, held_out = (_states(job, corpus, config, weights, part, depths) for part in ("train", "heldout"))
-    lenses = _lenses(job, corpus, config, weights, trained, depths)
+    trained, held_out = (_states(job, corpus, model, part, depths) for part in ("train", "heldout"))
+    lenses = _lenses(job, corpus, model, trained, depths)
     part = job.bundle / f"{LENSES}.part"
     save_adapters(part, lenses, LENS_BITS)
-    head, held_out = _scored(corpus, _head(config, weights), held_out)
+    head, held_out = _scored(corpus, model.head, held_out)
     found = dict[str, dict[int, Predictions]]()
     for name, applied in (("plain", {}), ("lens", read_adapter_file(part))):
         found[name] = {
@@ -118,13 +120,13 @@ def compare_exit_heads(job: Job) -> None:
     Raises Problem where there is no adapted bundle, or no room for the states.
     """
     bundle = job.adapted()
-    config, weights = adapted_weights(job.found, bundle)
-    depths = job.requested_exits or bundle.exits
+    model = _Model(job, bundle)
+    config, depths = model.config, job.requested_exits or bundle.exits
     corpus, eps, device = job.corpus(), config.norm_eps, compute_device()
-    trained, held_out = (_states(job, corpus, config, weights, part, depths) for part in ("train", "heldout"))
-    lenses = _lenses(job, corpus, config, weights, trained, depths)
-    rows, last = _frequent_rows(corpus, _head(config, weights)), config.layers
-    head, held_out = _scored(corpus, _head(config, weights), held_out)
+    trained, held_out = (_states(job, corpus, model, part, depths) for part in ("train", "heldout"))
+    lenses = _lenses(job, corpus, model, trained, depths)
+    rows, last = _frequent_rows(corpus, model.head), config.layers
+    head, held_out = _scored(corpus, model.head, held_out)
     final = predict(held_out.at[last], held_out.tokens, head)
     for depth in depths:
         log(f"exit head of depth {depth}")
@@ -138,9 +140,58 @@ def compare_exit_heads(job: Job) -> None:
             log(f"  {depth:3} {name}: agreement {agreement:.3f}, saves {alone:.1%} of the layers alone")
 
 
-def _states(
-    job: Job, corpus: Corpus, config: ModelConfig, weights: Mapping[str, np.ndarray], part: str, depths: Sequence[int]
-) -> States:
+@dataclass(frozen=True)
+class _Model:
+    """The base model, with the bundle's delta where there is one; read as it is needed, since memory may have no room for it."""
+
+    job: Job
+    bundle: Bundle | None
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        return self.job.config if self.bundle is None else adapted_config(self.job.source, self.bundle)
+
+    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
+        if self.bundle is None:
+            return self.job.source.tensors(vocabulary_ids(self.job.bundle))
+        return adapted_tensors(self.job.source, self.bundle)
+
+    def open(self) -> Backend | Iterator[tuple[str, np.ndarray]]:
+        """A decoder of the kind that serves; the weights one after another, where memory has no room for them and it."""
+        return backend_of(self.config, dict(self.tensors())) if _has_room(self.config) else self.tensors()
+
+    @cached_property
+    def _outer(self) -> dict[str, np.ndarray]:
+        """The head's rows and the final norm's gain."""
+        wanted = (head_weight(self.config), "norm.weight")
+        return {name: weight for name, weight in self.tensors() if name in wanted}
+
+    @property
+    def plain_head(self) -> np.ndarray:
+        """(V, C)"""
+        return self._outer[head_weight(self.config)]
+
+    @property
+    def gain(self) -> np.ndarray:
+        """(C,), the final norm's."""
+        return self._outer["norm.weight"]
+
+    @property
+    def head(self) -> Tensor:
+        """(V, C), the final norm's gain in its columns."""
+        return torch.from_numpy(self.plain_head * self.gain)
+
+
+def _has_room(config: ModelConfig) -> bool:
+    """For all weights in float32, and a decoder of the kind that serves."""
+    device, whole = compute_device(), 4 * sum(map(prod, weight_shapes(config).values()))
+    decoder = next(iter(weight_formats(device.type))).sizes(config, Adapters()).memory
+    if device.type == "cuda":
+        return whole <= USABLE * available_memory() and decoder <= USABLE * free_memory(device, 1)
+    return whole + decoder <= USABLE * available_memory()
+
+
+def _states(job: Job, corpus: Corpus, model: _Model, part: str, depths: Sequence[int]) -> States:
     """States at `depths` and the last layer, recorded if need be."""
     delta = job.bundle / DELTA
     subject = {
@@ -152,23 +203,16 @@ def _states(
     }
     positions = job.args.positions // (1 if part == "train" else _HELD_OUT_SHARE)
     windows = Windows(corpus, job.vocabulary.bos, job.infilling)
-    depths = (*sorted({*candidate_depths(config.layers), *depths}), config.layers)
+    layers = model.config.layers
+    depths = (*sorted({*candidate_depths(layers), *depths}), layers)
     return record_states(
-        functools.partial(backend_of, config, weights),
-        config, windows, part, depths, positions, job.states_folder / part, subject, log,
-    )  # fmt: skip
+        model.open, model.config, windows, part, depths, positions, job.states_folder / part, subject, log
+    )
 
 
-def _lenses(
-    job: Job,
-    corpus: Corpus,
-    config: ModelConfig,
-    weights: Mapping[str, np.ndarray],
-    states: States,
-    depths: Sequence[int],
-) -> dict[int, LinearAdapter]:
+def _lenses(job: Job, corpus: Corpus, model: _Model, states: States, depths: Sequence[int]) -> dict[int, LinearAdapter]:
     """By depth; a lens that an interrupted run has trained is read."""
-    rows = _frequent_rows(corpus, _head(config, weights))
+    config, rows = model.config, _frequent_rows(corpus, model.head)
     last, found = states.at[config.layers], dict[int, LinearAdapter]()
     for depth in depths:
         path = job.states_folder / "train" / f"lens-{depth}.npz"
@@ -250,19 +294,20 @@ def make_svd_head(job: Job) -> None:
     if job.config.row.norm != "rms":
         log(f"an SVD head needs RMS norms: {job.config.family} gets none")
         return
-    config, weights = adapted_weights(job.found, bundle)
-    states = _states(job, job.corpus(), config, weights, "train", bundle.exits)
+    model = _Model(job, bundle)
+    config = model.config
+    states = _states(job, job.corpus(), model, "train", bundle.exits)
     moment = second_moment(
         {depth: states.at[depth] for depth in depths_that_count(bundle.exits, config.layers)},
         _adapters(bundle, config).lenses,
-        torch.from_numpy(weights["norm.weight"]),
+        torch.from_numpy(model.gain),
         config.norm_eps,
     )
     part = job.bundle / f"{SVD_HEAD}.part"
-    held_out = _states(job, job.corpus(), config, weights, "heldout", bundle.exits).at[config.layers]
+    held_out = _states(job, job.corpus(), model, "heldout", bundle.exits).at[config.layers]
     some = held_out[:: max(1, len(held_out) // _RANKED)].astype(np.float32)
-    normed = some * weights["norm.weight"]
-    save_file({"directions": choose_directions(weights[head_weight(config)], moment.numpy(), normed, log)}, part)
+    normed = some * model.gain
+    save_file({"directions": choose_directions(model.plain_head, moment.numpy(), normed, log)}, part)
     if bundle.part(SVD_HEAD) is not None and sha256_of(part) == sha256_of(job.bundle / SVD_HEAD):
         part.unlink()
         log("the SVD head is unchanged")
@@ -282,11 +327,6 @@ def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:
     adapters = read_adapters(bundle)
     check_adapters(bundle, adapters, config)
     return adapters
-
-
-def _head(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> Tensor:
-    """(V, C), the final norm's gain in its columns."""
-    return torch.from_numpy(weights[head_weight(config)] * weights["norm.weight"])
 
 
 def _frequent_rows(corpus: Corpus, head: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from green_code.engine.prompts import layout_of
@@ -32,7 +33,6 @@ from green_code.models.catalog import Found, find_model
 from green_code.models.config import ModelConfig
 from green_code.models.rows import ROWS
 from green_code.models.sources import Source, open_vocabulary
-from green_code.models.torch_format import as_tensors
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, Corpus, corpus_digest, open_corpus
@@ -109,8 +109,10 @@ class Job:
     def vocabulary(self) -> Vocabulary:
         return open_vocabulary(self.source, vocabulary_ids(self.bundle))
 
-    def base(self) -> dict[str, Tensor]:
-        return as_tensors(dict(self.source.tensors(vocabulary_ids(self.bundle))))
+    def base(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """The base model's weights, each in this type as it is read."""
+        weights = self.source.tensors(vocabulary_ids(self.bundle))
+        return {name: torch.from_numpy(weight).to(dtype) for name, weight in weights}
 
     @cached_property
     def infilling(self) -> Infilling | None:

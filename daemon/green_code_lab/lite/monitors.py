@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from green_code.problems import Problem
 
@@ -33,6 +34,14 @@ class Monitors:
     smoothed: dict[int, float] = field(default_factory=dict)
     best: dict[int, float] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Monitors:
+        """Of what `asdict` gives, whose keys JSON made texts."""
+        by_depth = {
+            name: {int(depth): value for depth, value in stored[name].items()} for name in ("smoothed", "best", "seen")
+        }
+        return cls(stored["last_weight"], **by_depth)
 
     def check_losses(self, step: int, losses: Mapping[int, float]) -> None:
         """Cross-entropies of one step by depth. Raises Problem where one is not finite, or an exit diverges."""

@@ -16,6 +16,7 @@ from green_code.problems import Problem
 FROZEN = "frozen"
 """Trains no layer."""
 RECIPES = (FROZEN, "lite", "paper")
+Optimiser = Literal["adamw", "adamw8bit"]
 _LARGE_BUDGET = 20_000_000
 
 
@@ -33,7 +34,7 @@ class Recipe:
     learning_rate: float
     sequence: int = 256
     batch: int = 8  # sequences a step, over all devices
-    micro_batch: int = 8  # sequences that one device holds at a time
+    micro_batch: int = 8  # sequences that one device holds at a time; fewer where memory is short (memory.py)
     warm_up_steps: int = 0
     final_rate_share: float = 1.0  # where the cosine ends, as a share of the peak; 1: a constant rate
     weight_decay: float = 0.0
@@ -43,6 +44,8 @@ class Recipe:
     document_starts: float = 0.0  # share of windows that begin where a file does, as a short file's prompt does
     guard_tokens: int = 250_000  # between two checks on held-out projects (monitors.py)
     gradient_clip: float = 1.0
+    rank: int | None = None  # of the differences that are trained (low_rank.py); None: the weights themselves
+    optimiser: Optimiser = "adamw"  # "adamw8bit": moments in 8 bits (Dettmers et al., arXiv 2110.02861)
     seed: int = 1
 
     @property

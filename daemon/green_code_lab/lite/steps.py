@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from green_code.models.bundle import (
     refresh_manifest,
 )
 from green_code.models.catalog import Found
+from green_code.models.config import ModelConfig
 from green_code.models.conversion import adapted_weights
 from green_code.models.delta import Delta, same_delta, save_delta
+from green_code.models.device import compute_device
+from green_code.models.shapes import weight_shapes
 from green_code.models.torch_decoder import Decoder
 from green_code.models.torch_format import as_tensors
 from green_code.problems import Problem
@@ -34,6 +38,8 @@ from green_code_lab.corpus import open_corpus
 from green_code_lab.corpus.ngrams import write_ngrams
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
+from green_code_lab.lite.low_rank import merged
+from green_code_lab.lite.memory import USABLE, free_memory
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
 from green_code_lab.lite.recipe import FROZEN, Recipe, focused, recipe_named
 from green_code_lab.lite.scores import MANIFEST_POSITIONS, WINDOW, Scores, losses_at, rounded, score
@@ -60,7 +66,13 @@ def requested_recipe(job: Job) -> Recipe:
     if job.args.recipe == FROZEN:
         raise Problem("bad_request", f"the recipe {FROZEN} trains no layer; give --recipe lite or --recipe paper.")
     recipe = recipe_named(job.args.recipe, job.config.layers, job.args.tokens)
-    recipe = replace(recipe, seed=job.args.seed, learning_rate=job.args.rate or recipe.learning_rate)
+    recipe = replace(
+        recipe,
+        seed=job.args.seed,
+        learning_rate=job.args.rate or recipe.learning_rate,
+        rank=job.args.rank,
+        optimiser=job.args.optimiser,
+    )
     if job.requested_exits:
         recipe = focused(recipe, job.requested_exits, job.config.layers)
     if not recipe.steps:
@@ -78,7 +90,7 @@ def train_lite(job: Job) -> None:
     if not (job.lite_folder / checkpoint.STATE).is_file():
         start, sentence = starting_point(job.found, job.own, job.served, recipe)
         log(sentence)
-    inputs = TrainingInputs(job.config, job.base(), corpus, job.vocabulary.bos, job.subject, start, job.infilling)
+    inputs = TrainingInputs(job.config, job.base, corpus, job.vocabulary.bos, job.subject, start, job.infilling)
     train(inputs, recipe, job.lite_folder, log)
 
 
@@ -86,10 +98,11 @@ def starting_point(found: Found, own: Bundle | None, served: Bundle | None, reci
     """Where a run of `recipe` for the bundle `own` starts, and a sentence for the log.
 
     A bundle of the same recipe that was exported part way resumes at its step. Otherwise a run starts from the bundle's
-    own weights, else from those the model is served with, else from the untouched ones.
+    own weights, else from those the model is served with, else from the untouched ones. Differences of low rank are those
+    from the untouched weights.
     """
     for bundle in (own, served):
-        if bundle is None or bundle.part(DELTA) is None:
+        if bundle is None or bundle.part(DELTA) is None or recipe.rank is not None:
             continue
         training = bundle.manifest["training"]
         weights, earlier = as_tensors(adapted_weights(found, bundle)[1]), training["earlier"]
@@ -139,9 +152,10 @@ def export(job: Job, watch: Watch) -> None:
     recipe, base = checkpoint.recipe_of(state["recipe"]), job.base()
     corpus = job.corpus(recipe.tokens_per_step)
     checkpoint.check(job.lite_folder, state, recipe, job.subject)
-    trained = {**base, **state["weights"]}
+    changed = merged(base, checkpoint.weights(job.lite_folder, state))
+    trained = {**base, **changed}
     new = job.bundle / f"{DELTA}.new"
-    write_delta(base, state["weights"], job.config.layers, new)
+    write_delta(base, changed, job.config.layers, new)
     if (job.bundle / DELTA).is_file() and same_delta(new, job.bundle / DELTA):
         new.unlink()
         log(f"{job.bundle} has these weights already")
@@ -151,7 +165,7 @@ def export(job: Job, watch: Watch) -> None:
     training = training_record(state, recipe, shards_of(job.corpus_folder))
     training["held_out"] = {}
     for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
-        decoder = Decoder.load(job.config, weights)
+        decoder = Decoder.load(job.config, weights).to(_scoring_device(job.config))
         scores = score(decoder, corpus, recipe.exits, MANIFEST_POSITIONS, job.vocabulary.bos)
         training["held_out"][name] = scores
         for language, by in rounded(scores, 3).items():
@@ -164,6 +178,12 @@ def export(job: Job, watch: Watch) -> None:
         raise
     manifest = job.manifest(recipe.exits, training, ("delta", "lenses", "kv_projections"))
     job.replace_part(new, DELTA, (LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION), manifest)
+
+
+def _scoring_device(config: ModelConfig) -> torch.device:
+    """The fastest that has room for the weights."""
+    device, size = compute_device(), 4 * sum(map(prod, weight_shapes(config).values()))
+    return device if size <= USABLE * free_memory(device, 1) else torch.device("cpu")
 
 
 def write_delta(base: Mapping[str, Tensor], trained: Mapping[str, Tensor], layers: int, path: Path) -> None:

@@ -1,7 +1,8 @@
-"""A LITE run: on one CPU or many GPUs by accelerate, seeded, monitored, resumable to the step.
+"""A LITE run: on one CPU or many GPUs by accelerate's launcher, seeded, monitored, resumable to the step.
 
-A run is a folder: `state.pt` (checkpoint.py), `log.jsonl` and `scores.jsonl` (progress.py). A run that was killed, even by
-kill -9, resumes from its checkpoint and ends with the weights of one that was not.
+A run is a folder: `state.json` and tensors (checkpoint.py), `log.jsonl` and `scores.jsonl` (progress.py). A run that was killed,
+even by kill -9, resumes from its checkpoint and ends with the weights of one that was not. How a step is laid out on the devices
+follows from their free memory (memory.py).
 
 Embeddings, final norm and head stay frozen, so that every exit can use the base model's head.
 """
@@ -18,21 +19,23 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, broadcast, gather
 from torch import Tensor
 
 from green_code.energy.meters import pick_meter
 from green_code.models.config import ModelConfig
 from green_code.models.device import bfloat16_pays, gpu_uuid
-from green_code.models.torch_decoder import Decoder
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite import checkpoint, progress
 from green_code_lab.lite.infilling import Infilling
+from green_code_lab.lite.low_rank import initial
+from green_code_lab.lite.memory import Layout, choose, free_memory, least, moment_bytes
 from green_code_lab.lite.monitors import Monitors, worst_rise
-from green_code_lab.lite.objective import Objective, fusing_pays
+from green_code_lab.lite.objective import fusing_pays, skeleton
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.scores import Scores, begin_with, losses_at, rounded, score
+from green_code_lab.lite.sharding import fill, shard
 
 _REPORT_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 300.0
@@ -59,13 +62,13 @@ class Start:
 class TrainingInputs:
     """
     Attributes:
-        base: the untouched weights, float32. bos: the first token of every window.
+        base: reads the untouched weights, in a type. bos: the first token of every window.
         subject: identifies this base and corpus; a checkpoint resumes with equal ones only.
         infilling: the form of half of the windows, where the model is served with such prompts.
     """
 
     config: ModelConfig
-    base: Mapping[str, Tensor]
+    base: Callable[[torch.dtype], Mapping[str, Tensor]]
     corpus: Corpus
     bos: int | None
     subject: Mapping[str, str]
@@ -79,15 +82,18 @@ def train(
     run: Path,
     report: Callable[[str], None] = print,
     checkpoint_seconds: float = _CHECKPOINT_SECONDS,
-) -> dict[str, Tensor]:
-    """Train to the recipe's end, or resume from the run folder's checkpoint; the weights (float32, on the CPU).
+    layout: Layout | None = None,
+) -> None:
+    """Train to the recipe's end, or resume from the run folder's checkpoint, which has the trained weights in the end.
 
+    Args:
+        layout: by default the fastest that the free memory has room for.
     Raises:
-        Problem: the checkpoint belongs to another recipe, there is no room for one, a monitor stops the run, or the
-            batch does not divide among the devices.
+        Problem: the checkpoint belongs to another recipe, there is no room for one, a monitor stops the run, the batch does not
+            divide among the devices, or they lack memory.
     """
     run.mkdir(parents=True, exist_ok=True)
-    return _Run(inputs, recipe, run, report).train(checkpoint_seconds)
+    _Run(inputs, recipe, run, report, layout).train(checkpoint_seconds)
 
 
 class Windows:
@@ -119,56 +125,103 @@ class Windows:
 
 
 class _Run:
-    def __init__(self, inputs: TrainingInputs, recipe: Recipe, run: Path, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, inputs: TrainingInputs, recipe: Recipe, run: Path, report: Callable[[str], None], layout: Layout | None
+    ) -> None:
         self._inputs, self._recipe, self._folder = inputs, recipe, run
         cpu = not torch.cuda.is_available()
         half = bfloat16_pays(torch.device("cpu" if cpu else "cuda"))
-        self._accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no")
+        # Each weight is used once in a forward pass; gradients need no second copy for communication.
+        handlers = [AutocastKwargs(cache_enabled=False), DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
+        self._accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no", kwargs_handlers=handlers)
         self._main = self._accelerator.is_main_process
         self._report = report if self._main else lambda _: None
         device = self._accelerator.device
-        self._micro = _micro_batches(recipe, self._accelerator.num_processes)
-        torch.manual_seed(recipe.seed)
-        weights = inputs.start.weights or inputs.base
-        checkpoint.check_room(run, {n: w for n, w in weights.items() if n.startswith("layers.")})
-        copies = {name: w.clone() for name, w in weights.items()}
-        self._decoder = Decoder.load(inputs.config, copies).to(device)
-        self._trained = {n: p for n, p in self._decoder.named_parameters() if n.startswith("layers.")}
-        for parameter in self._trained.values():
-            parameter.requires_grad_(True)
-        self._teacher = None
-        if recipe.teacher == "untouched":
-            self._teacher = Decoder.load(inputs.config, dict(inputs.base)).to(device)
-        fuse = fusing_pays(self._decoder)
-        self._report(f"{device}, {'bfloat16' if half else 'float32'}, {'compiled' if fuse else 'not compiled'}")
-        optimiser = torch.optim.AdamW(
-            self._trained.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        layout = layout or self._choose(half)
+        self._micro = layout.micro_batch
+        fuse = fusing_pays(inputs.config)
+        self._objective = skeleton(
+            inputs.config, recipe, torch.bfloat16 if half else torch.float32, layout.recompute, fuse
         )
-        self._objective, self._optimiser = self._accelerator.prepare(
-            Objective(self._decoder, self._teacher, recipe.distillation, fuse), optimiser
+        self._decoder = self._objective.decoder
+        if layout.shard:
+            shard(self._objective, device, half)
+        self._objective.to_empty(device=device)
+        self._trained = {n: p for n, p in self._decoder.named_parameters() if p.requires_grad}
+        sizes = {name: parameter.numel() for name, parameter in self._trained.items()}
+        if self._main:
+            checkpoint.check_room(run, sum(4 * size + moment_bytes(size, recipe) for size in sizes.values()))
+        self._report(
+            f"{device}, {'bfloat16' if half else 'float32'}, {'compiled' if fuse else 'not compiled'}, {sum(sizes.values()):,} numbers trained, {_described(layout)}"
         )
+        self._fused = fuse
+        self._optimiser = _optimiser(recipe, list(self._trained.values()))
+        self._step_model: Any = self._objective if layout.shard else self._accelerator.prepare(self._objective)
+        self._loads = self._main or not layout.shard
         self._windows = Windows(inputs.corpus, inputs.bos, inputs.infilling)
         self._meter = pick_meter(gpu_uuid(device))
         self._monitors, self._joules = Monitors(), inputs.start.joules
         self._step = self._warm_from = inputs.start.step
         self._earlier = list(inputs.start.earlier)
+        self._untouched: dict[str, float] | None = None
+        dtype = torch.bfloat16 if half and recipe.rank is not None else torch.float32
+        self._load(self._objective, inputs.base(dtype) if self._loads else None)
         self._resume()
         self._meter_start, self._others_joules = self._meter.read_joules() or 0.0, 0.0
 
+    def _choose(self, half: bool) -> Layout:
+        """Raises Problem where no layout fits."""
+        devices, device = self._accelerator.num_processes, self._accelerator.device
+        own = torch.tensor([free_memory(device, devices)], device=device)
+        free = int(gather(own).min() if devices > 1 else own)
+        config, recipe = self._inputs.config, self._recipe
+        if (chosen := choose(config, recipe, devices, free, half)) is not None:
+            return chosen[0]
+        needed = least(config, recipe, devices, half).total
+        raise Problem(
+            "no_memory",
+            f"training needs {needed / 1e9:.1f} GB on each device, and {free / 1e9:.1f} are free; `green-code adapt plan` says what would fit, such as a --rank.",
+        )
+
+    def _load(self, module: torch.nn.Module, weights: Mapping[str, Tensor] | None) -> None:
+        """Fill the decoder, or it and its teacher. Where weights are sharded, the first process's count; others give None."""
+
+        def weight_of(name: str) -> Tensor:
+            own = name.removeprefix("decoder.").removeprefix("teacher.")
+            if weights is not None and own in weights:
+                return weights[own]
+            return initial(own, self._trained[own].shape, self._recipe.seed)
+
+        fill(module, None if weights is None else weight_of)
+
     def _resume(self) -> None:
-        state = checkpoint.load(self._folder)
-        if state is None:
+        about = checkpoint.load(self._folder)
+        if about is None:
             return
-        checkpoint.check(self._folder, state, self._recipe, self._inputs.subject)
-        self._decoder.load_state_dict(state["weights"], strict=False)
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._step, self._warm_from, self._joules = state["step"], state["warm_from"], state["joules"]
-        self._monitors, self._earlier = Monitors(**state["monitors"]), state["earlier"]
+        checkpoint.check(self._folder, about, self._recipe, self._inputs.subject)
+        self._begin_moments()
+        checkpoint.read(self._folder, about, self._tensors())
+        self._step, self._warm_from, self._joules = about["step"], about["warm_from"], about["joules"]
+        self._monitors, self._earlier = Monitors.from_json(about["monitors"]), about["earlier"]
+        self._untouched = about["untouched"]
         self._report(f"resuming at step {self._step} of {self._recipe.steps}")
 
-    def train(self, checkpoint_seconds: float) -> dict[str, Tensor]:
+    def _begin_moments(self) -> None:
+        """Have the optimiser make its moments, whose values are then read."""
+        for parameter in self._trained.values():
+            parameter.grad = torch.zeros_like(parameter)
+        self._set_rate(0.0)
+        self._advance()
+
+    def _tensors(self) -> checkpoint.Tensors:
+        return {
+            checkpoint.WEIGHTS: {name: parameter.detach() for name, parameter in self._trained.items()},
+            "moments": {name: dict(self._optimiser.state[parameter]) for name, parameter in self._trained.items()},
+        }
+
+    def train(self, checkpoint_seconds: float) -> None:
         recipe, last = self._recipe, self._inputs.config.layers
-        untouched = self._untouched_losses()
+        untouched = self._untouched = self._untouched_losses()
         guard_steps = max(1, recipe.guard_tokens // recipe.tokens_per_step)
         saved = reported = time.monotonic()
         means: dict[int, list[float]] = {}
@@ -188,7 +241,6 @@ class _Run:
             if self._decided_by_main(now - saved > checkpoint_seconds or guarded):
                 self._save()  # after the guard, whose new weight belongs to this step
                 saved = time.monotonic()
-        return {name: w.detach().float().cpu() for name, w in self._decoder.state_dict().items()}
 
     def _decided_by_main(self, wanted: bool) -> bool:
         """The first process's decision: clocks differ, and a checkpoint needs all processes."""
@@ -208,22 +260,34 @@ class _Run:
         weights[-1] *= self._monitors.last_weight
         tokens = self._windows.batch(recipe, step).to(device)
         own = tokens[self._accelerator.process_index :: self._accelerator.num_processes]
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate(step)
+        self._set_rate(self._rate(step))
         parts = torch.split(own, self._micro)
         losses = torch.zeros(len(depths), device=own.device)
         for i, part in enumerate(parts):
             last_part = i == len(parts) - 1
             no_sync = contextlib.nullcontext if last_part else self._accelerator.no_sync
-            with no_sync(self._objective):
-                loss, each = self._objective(part, depths, weights)
+            with no_sync(self._step_model):  # sharded gradients are summed at once: whole ones would take the memory
+                loss, each = self._step_model(part, depths, weights)
                 self._accelerator.backward(loss / len(parts))
             losses += each.detach() / len(parts)
-        self._accelerator.clip_grad_norm_(self._trained.values(), recipe.gradient_clip)
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        torch.nn.utils.clip_grad_norm_(self._trained.values(), recipe.gradient_clip)
+        self._advance()
         values = self._accelerator.reduce(losses, "mean").tolist()
         return dict(zip(depths, values, strict=True))
+
+    def _advance(self) -> None:
+        # AdamW8bit compiles itself; where the model is not compiled, it is not either.
+        stance: Any = contextlib.nullcontext() if self._fused else torch.compiler.set_stance("force_eager")
+        with stance:
+            self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._optimiser.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def _rate(self, step: int) -> float:
         """The recipe's rate; a run that resumes from a delta has new moments, and warms up again."""
@@ -233,20 +297,27 @@ class _Run:
         return rate
 
     def _untouched_losses(self) -> dict[str, float]:
-        inputs, device = self._inputs, self._accelerator.device
-        untouched = self._teacher or Decoder.load(inputs.config, dict(inputs.base)).to(device)
-        scores = self._score(untouched)
-        if self._step == inputs.start.step:  # not where a checkpoint resumes
-            self._add_scores(scores if inputs.start.weights is None else self._score(self._decoder))
-        return losses_at(scores, inputs.config.layers)
+        """The last layer's held-out losses before any training, by language; those of the start are scored beside them."""
+        if self._untouched is not None:  # a checkpoint resumes
+            return self._untouched
+        start, scores = self._inputs.start.weights, self._score()
+        if start is not None:
+            self._load(self._decoder, start if self._loads else None)
+        self._add_scores(scores if start is None else self._score())
+        return losses_at(scores, self._inputs.config.layers)
 
-    def _score(self, decoder: Decoder) -> Scores:
+    def _score(self) -> Scores:
         inputs = self._inputs
-        return score(decoder, inputs.corpus, self._recipe.exits, _SCORED_POSITIONS, inputs.bos)
+
+        def sums(tokens: Tensor, depths: tuple[int, ...]) -> Tensor:
+            found: Tensor = self._step_model(tokens, depths, None)[0]
+            return found
+
+        return score(self._decoder, inputs.corpus, self._recipe.exits, _SCORED_POSITIONS, inputs.bos, sums)
 
     def _guard(self, untouched: dict[str, float]) -> None:
         """Score held-out projects; every process does, so that all set the same weight of the last layer."""
-        scores = self._score(self._decoder)
+        scores = self._score()
         now = losses_at(scores, self._inputs.config.layers)
         self._share_joules()
         self._add_scores(scores)
@@ -305,27 +376,29 @@ class _Run:
 
     def _save(self) -> None:
         self._share_joules()
-        if self._main:
-            state = {
-                "step": self._step,
-                "warm_from": self._warm_from,
-                "earlier": self._earlier,
-                "subject": dict(self._inputs.subject),
-                "joules": self._spent(),
-                "energy_source": self._meter.source,
-                "weights": {n: p.detach() for n, p in self._trained.items()},
-                "optimiser": self._optimiser.state_dict(),
-                "monitors": asdict(self._monitors),
-            }
-            checkpoint.save(self._folder, self._recipe, state)
+        about = {
+            "step": self._step,
+            "warm_from": self._warm_from,
+            "earlier": self._earlier,
+            "subject": dict(self._inputs.subject),
+            "joules": self._spent(),
+            "energy_source": self._meter.source,
+            "monitors": asdict(self._monitors),
+            "untouched": self._untouched,
+        }
+        checkpoint.save(self._folder, self._recipe, about, self._tensors())
 
 
-def _micro_batches(recipe: Recipe, devices: int) -> int:
-    """Sequences that each device takes at a time; all micro-batches have one size, so that means are means."""
-    own, rest = divmod(recipe.batch, devices)
-    if rest or own % min(own, recipe.micro_batch):
-        raise Problem(
-            "bad_request",
-            f"{recipe.batch} sequences a step cannot be divided among {devices} devices in parts of {recipe.micro_batch}; use a number of devices that divides {recipe.batch}.",
-        )
-    return min(own, recipe.micro_batch)
+def _optimiser(recipe: Recipe, trained: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
+    from torchao.optim import AdamW8bit
+
+    found: torch.optim.Optimizer = AdamW8bit(trained, lr=rate, weight_decay=decay)
+    return found
+
+
+def _described(layout: Layout) -> str:
+    parts = [f"{layout.micro_batch} sequences at a time"]
+    return ", ".join((*parts, *["recomputed"] * layout.recompute, *["sharded"] * layout.shard))

@@ -8,16 +8,17 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.models.adapters import LinearAdapter
 from tests.decoding.references import DECODERS, assert_close, operation, prompt_tokens, states_at_all_depths
+from tests.examples import examples
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(operations=st.lists(operation, min_size=1, max_size=14))
 def test_any_order_of_operations_equals_a_full_forward(name: str, operations: list[tuple[str, object]]) -> None:
     decoder = DECODERS[name]
@@ -46,7 +47,7 @@ def test_any_order_of_operations_equals_a_full_forward(name: str, operations: li
         assert_close(decoder.logits(torch.from_numpy(state)), decoder.logits(expected[depth][position]))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), depth=st.integers(1, 6))
 def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) -> None:
     decoder = DECODERS["tiny"]

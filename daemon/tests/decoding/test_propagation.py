@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.decoding.propagation import PropagatingKVCache
@@ -14,6 +14,7 @@ from green_code.models.adapters import LinearAdapter
 from green_code.models.torch_decoder import Decoder
 from tests.decoding.reference_forward import reference_forward
 from tests.decoding.references import DECODERS, assert_close, operation, prompt_tokens, states_at_all_depths
+from tests.examples import examples
 
 PREFILL_EXIT = 3
 
@@ -76,7 +77,7 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
     assert_close(new_cache(decoder, 14, 9).states(0, 14), states)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     operations=st.lists(st.one_of(operation, st.tuples(st.just("propagate"), st.floats(0, 1))), min_size=1, max_size=14)
 )

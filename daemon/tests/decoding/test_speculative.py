@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter
@@ -49,6 +49,7 @@ from tests.decoding.scripted_drafts import (
     new_price_book,
     repeated_prompt,
 )
+from tests.examples import examples
 from tests.models.references import ours, small_model
 
 SPELLING_TOKENS = 5  # enough to spell the required bytes, and some more
@@ -65,7 +66,7 @@ def test_exact_equals_full(policy: str, required: bytes, lookup: str) -> None:
         assert got == expected_tokens(seed, required)[:count]
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(
     prompt=st.lists(st.integers(2, 12), min_size=1, max_size=24),
     share=st.floats(0, 1),

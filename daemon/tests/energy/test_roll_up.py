@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.energy.export import export
@@ -17,6 +17,7 @@ from green_code.energy.ledger import Ledger
 from green_code.energy.ledger_file import COLUMNS, KEPT_DAYS, open_to_write, read_report, read_rows, roll_up
 from green_code.energy.rows import ROLLED_UP, UNFINISHED, Row, today_text
 from tests.energy.test_ledger import row
+from tests.examples import examples
 
 _DAYS_AGO = st.sampled_from([0, 1, KEPT_DAYS - 1, KEPT_DAYS, KEPT_DAYS + 1, KEPT_DAYS + 2, 400])
 
@@ -50,7 +51,7 @@ def flat(value: Any) -> Any:
     return [flat(one) for one in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.lists(rows(), max_size=25))
 def test_all_totals_stay_the_same_and_old_rows_are_one_for_a_day_language_and_model(given_rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as name:

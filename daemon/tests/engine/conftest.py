@@ -13,6 +13,16 @@ from tests.engine.service_rig import Rig
 from tests.engine.sessions import tiny_runtime, with_exits
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A session is the same code on both decoders, and torch takes ten times as long: the first seed is enough in `make test`."""
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        on_torch = params.get("either_runtime") == "torch"
+        if on_torch and (params.get("seed", 0) > 0 or item.get_closest_marker("slow_on_torch")):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest_asyncio.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig = Rig(tmp_path)

@@ -15,7 +15,7 @@ from green_code.endpoints import is_endpoint
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 
 
 def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any) -> CompletionParams:

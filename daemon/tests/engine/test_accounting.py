@@ -221,10 +221,10 @@ def _count_work(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> tuple[Work
             propagations.append(count)
         project_kv(first, last, buffers, start, stop, propagated)
 
-    def counted_head(buffers, positions, depth):  # type: ignore[no-untyped-def]
+    def counted_head(buffers, positions, depth, question=None):  # type: ignore[no-untyped-def]
         work.head_batches += 1
         work.head_positions += len(positions)
-        return top_tokens(buffers, positions, depth)
+        return top_tokens(buffers, positions, depth, question)
 
     def counted_head_among(*arguments):  # type: ignore[no-untyped-def]
         work.head_batches += 1

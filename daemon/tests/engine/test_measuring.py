@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from green_code.energy.meters import UnknownMeter
+from green_code.engine import measured_costs
 from green_code.engine.assumed_costs import assumed_costs, costs_of, layer_weights
 from green_code.engine.idle import MEASURE_SECONDS
 from green_code.engine.service import IDLE_BOOKING_SECONDS
 from green_code.models.config import FAMILIES, ModelConfig, Rope
+from green_code.problems import Problem
 from green_code.work import full_depth_work
 from tests.engine.service_rig import Rig, complete, until
 
@@ -37,8 +40,13 @@ def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPat
     assert assumed_costs(decoder(GEMMA)).prices.layer_batch == pytest.approx(2 * costs.prices.layer_batch)
 
 
-def test_assumed_joules_of_a_gpu_are_unknown() -> None:
-    assert assumed_costs(decoder(GEMMA, gpu="GPU-1")).source == "unknown"
+def test_joules_of_a_gpu_without_a_counter_are_unknown_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = decoder(GEMMA, gpu="GPU-1")
+    gpu.build = "test"
+    assert assumed_costs(gpu).source == "unknown"
+    monkeypatch.setattr(measured_costs, "pick_meter", lambda gpu: UnknownMeter("the driver is not loaded"))
+    with pytest.raises(Problem, match="stays unknown: no energy counter of the GPU: the driver is not loaded"):
+        measured_costs.measured_costs(gpu, (), 0.1, lambda *_: None)
 
 
 @pytest.mark.asyncio

@@ -13,7 +13,7 @@ from green_code.models.bundle import changing
 from green_code.problems import Problem
 from tests.engine.service_rig import Rig, complete, until
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 
 
 @pytest.mark.asyncio

@@ -122,6 +122,7 @@ def test_a_fast_session_decodes_nothing_that_is_propagated(
     assert complete(session, exact)["token_texts"] == undrafted(runtime, exact)["token_texts"]
 
 
+@pytest.mark.slow_on_torch
 @pytest.mark.parametrize("decoding", ["full", "exact"])
 def test_an_unchanged_prompt_runs_no_layer_for_tokens_that_agree(either_runtime: Runtime, decoding: str) -> None:
     session, before, unchanged, free = either_runtime.new_session(), ([], []), 0, 0

@@ -188,6 +188,7 @@ TYPED = (
 )  # fmt: skip
 
 
+@pytest.mark.slow_on_torch
 @pytest.mark.parametrize("single_line", [True, False])
 @DRAFTING
 def test_with_a_stop_drafts_change_no_text(either_runtime: Runtime, changes: dict[str, str], single_line: bool) -> None:

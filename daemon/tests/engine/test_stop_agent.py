@@ -95,6 +95,7 @@ def test_it_refuses_where_too_little_is_expected(either_runtime: Runtime, decodi
     assert min(refused.values()) > 8
 
 
+@pytest.mark.slow_on_torch
 @pytest.mark.parametrize("decoding", ["full", "exact", "fast"])
 def test_it_is_deterministic(either_runtime: Runtime, decoding: str) -> None:
     runtime, results = calibrated(either_runtime, BOUNDS), []
@@ -105,6 +106,7 @@ def test_it_is_deterministic(either_runtime: Runtime, decoding: str) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.slow_on_torch
 @pytest.mark.parametrize("stop", [STOP, 0.6, 0.9])
 def test_exact_gives_the_text_of_full_depth(either_runtime: Runtime, stop: float) -> None:
     """Behind tokens that only spell what is there full depth may refuse, where a draft has brought `exact` further already."""

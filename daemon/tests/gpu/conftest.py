@@ -5,7 +5,3 @@ from __future__ import annotations
 import os
 
 os.environ["TRITON_INTERPRET"] = "1"
-
-from tests.torch_threads import one_thread
-
-__all__ = ["one_thread"]

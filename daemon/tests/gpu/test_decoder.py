@@ -37,25 +37,23 @@ def run_both(name: str, bits: int) -> None:
     decoder = gpu_decoder(config, weights, bits)
     one, other = KVCache(decoder), KVCache(torch_decoder(decoder, weights))
     for cache in (one, other):
-        cache.append(TOKENS[:17])
-        cache.advance(16, 1)  # a prompt at the first exit
-        cache.append(TOKENS[17:20])
-        cache.advance(19, 1)  # rows of their own
-    assert_same(one.top_tokens([16, 18, 19], 1), other.top_tokens([16, 18, 19], 1))
+        cache.append(TOKENS[:6])
+        cache.advance(5, 1)  # a prompt at the first exit
+        cache.append(TOKENS[6:8])
+        cache.advance(7, 1)
+    assert_same(one.top_tokens([5, 7], 1), other.top_tokens([5, 7], 1))
     for cache in (one, other):
-        cache.advance(19, 2, 18)  # the rows below are filled; the last layer gives keys and values of most
-    assert_same(one.top_tokens([18, 19], 2), other.top_tokens([18, 19], 2))
-    for cache in (one, other):
-        cache.truncate(19)
-        cache.append(TOKENS[19:24])
-        cache.advance(23, 2, 19)  # a verification
-    assert_same(one.top_tokens(range(19, 24), 2), other.top_tokens(range(19, 24), 2))
-    np.testing.assert_allclose(one.states(18, 24), other.states(18, 24), atol=1e-3)
+        cache.advance(7, 2, 6)  # the rows below are filled; the last layer gives keys and values of most
+        cache.truncate(7)
+        cache.append(TOKENS[7:10])
+        cache.advance(9, 2, 7)  # a verification
+    assert_same(one.top_tokens(range(7, 10), 2), other.top_tokens(range(7, 10), 2))
+    np.testing.assert_allclose(one.states(6, 10), other.states(6, 10), atol=1e-3)
     np.testing.assert_allclose(
-        decoder.all_logits(one.buffers, 20, 22, 2), other.decoder.all_logits(other.buffers, 20, 22, 2), atol=1e-3
+        decoder.all_logits(one.buffers, 8, 10, 2), other.decoder.all_logits(other.buffers, 8, 10, 2), atol=1e-3
     )
     tokens = np.array([4, 9, 30], np.int32)
-    assert_same([one.top_token_among(23, 2, tokens)], [other.top_token_among(23, 2, tokens)])
+    assert_same([one.top_token_among(9, 2, tokens)], [other.top_token_among(9, 2, tokens)])
 
 
 QUICK = ("llama", "opt", "gemma3", "qwen3")  # the others are as slow, and differ from these in one thing or two
@@ -68,16 +66,17 @@ def test_every_family_computes_what_torch_computes(name: str) -> None:
     run_both(name, 8)
 
 
-def test_a_prompt_in_pieces_attends_to_the_earlier_ones() -> None:
-    config = CONFIGS["llama"]
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_a_prompt_in_pieces_attends_to_the_earlier_ones(name: str) -> None:
+    config = CONFIGS[name]
     weights = random_weights(config)
     decoder = gpu_decoder(config, weights, 8)
     one, other = KVCache(decoder), KVCache(torch_decoder(decoder, weights))
     for cache in (one, other):
-        for piece in (TOKENS[:2], TOKENS[2:20]):  # a graph's, and more rows than a graph has
+        for piece in (TOKENS[:2], TOKENS[2:19]):  # a graph's, and more rows than a graph has
             cache.append(piece)
             cache.advance(len(cache) - 1, 1)
-    np.testing.assert_allclose(one.states(0, 20), other.states(0, 20), atol=1e-4)
+    np.testing.assert_allclose(one.states(0, 19), other.states(0, 19), atol=1e-4)
 
 
 @pytest.mark.slow
@@ -136,10 +135,11 @@ def test_layers_head_and_decision_are_one_graph_and_one_wait() -> None:
     agent, classifier = with_classifier(decoder, 0.3)
     cache, machine = KVCache(decoder), decoder.machine
     cache.append(TOKENS[:3])
+    before = machine.replays, machine.synchronisations
     cache.advance(2, 1)
     view = ExitView(cache, 2, 1, cache.pending(2, 2))
     decided = agent.should_exit(view)
-    assert (machine.replays, machine.synchronisations) == (1, 1)
+    assert (machine.replays - before[0], machine.synchronisations - before[1]) == (1, 1)
     expected = classifier.exit_probability(view.state, view.pending, view.top, 0)
     assert view.top.exit_probability == pytest.approx(expected, abs=1e-5) and decided == (expected > 0.5)
     later = TopToken(view.top.token, view.top.log_odds, view.top.margin)  # read without a question

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,14 +25,26 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (made[card]["free"], 80 * GB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda card: 2 * GB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda card: GB)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda card: SimpleNamespace(total_memory=made[card]["free"])
+    )
+    monkeypatch.setattr(support, "gpu_uuid", lambda card: None)  # which NVML refuses
     monkeypatch.setattr("green_code.models.device.compute_dtype", lambda device: torch.bfloat16)
     return made
 
 
-def test_of_two_cards_the_one_serves_that_the_kernels_serve(cards: list[dict[str, Any]]) -> None:
+def test_of_two_cards_the_one_serves_that_the_kernels_serve(
+    cards: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert support.best_card("cuda") == 1
     cards[0]["capability"] = (9, 0)
     assert support.best_card("cuda") == 0, "then the one with more memory"
+    library = SimpleNamespace(
+        nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=lambda uuid: uuid, nvmlDeviceGetMemoryInfo=lambda uuid: SimpleNamespace(free=uuid)
+    )  # fmt: skip
+    monkeypatch.setattr(support, "gpu_uuid", lambda device: (GB, 9 * GB)[device.index])
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    assert support.best_card("cuda") == 1, "somebody else uses the first"
     assert support.best_card("mps") == 0
 
 

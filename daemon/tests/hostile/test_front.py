@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pygls.io_ import StdoutWriter
 
@@ -20,6 +20,7 @@ from green_code.link.checks import checked
 from green_code.lsp import wire
 from green_code.lsp.front import Front
 from green_code.lsp.server import FrontServer, make_server
+from tests.examples import examples
 from tests.hostile.strategies import with_a_wrong_value
 
 URI, CELL = "file:///home/me/a.py", "vscode-notebook-cell:/home/me/a.ipynb#1"
@@ -189,7 +190,7 @@ INTERNAL_ERROR = -32603
 WAIT_SECONDS = 60.0
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(conversations())
 def test_each_request_is_answered_and_none_ends_in_a_traceback(
     caplog: pytest.LogCaptureFixture, sent: list[dict[str, Any]]

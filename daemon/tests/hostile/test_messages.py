@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import pytest_asyncio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code import __version__
@@ -19,6 +19,7 @@ from green_code.models.catalog import find_model
 from green_code.problems import ECHO_CHARACTERS, Problem, shown
 from tests.engine.fake_runtime import WAIT_SECONDS, completion_params
 from tests.engine.service_rig import Rig, complete
+from tests.examples import examples
 from tests.hostile.strategies import (
     LONG_TEXT,
     MODELS_THAT_ARE_NONE,
@@ -93,7 +94,7 @@ def test_the_list_of_messages_is_whole() -> None:
         assert GOOD[method].keys() == get_type_hints(shape).keys()
 
 
-@settings(max_examples=150, derandomize=True, deadline=None)
+@examples(150, derandomize=True)
 @given(st.data())
 def test_right_parameters_are_taken_and_others_are_refused_in_a_short_sentence(data: st.DataObject) -> None:
     method = data.draw(methods)
@@ -107,7 +108,7 @@ def test_right_parameters_are_taken_and_others_are_refused_in_a_short_sentence(d
         assert problem.reason == "bad_request" and len(str(problem)) <= SENTENCE_CHARACTERS
 
 
-@settings(max_examples=100, derandomize=True, deadline=None)
+@examples(100, derandomize=True)
 @given(packable)
 def test_an_echo_is_short(value: Any) -> None:
     assert len(shown(value)) <= ECHO_CHARACTERS

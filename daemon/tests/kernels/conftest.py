@@ -10,9 +10,6 @@ import pytest
 from green_code.kernels import binding
 from green_code.kernels.binding import Kernel
 from green_code.kernels.build import CPU_LEVEL, TARGETS, build_level, this_target
-from tests.torch_threads import one_thread
-
-__all__ = ["one_thread"]
 
 PROCESSOR = Path("/proc/cpuinfo")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.link.framing import LIMIT_BYTES, Decoder, FrameError, encode
+from tests.examples import examples
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
@@ -17,7 +18,7 @@ values = st.recursive(
 messages = st.dictionaries(st.text(), values, max_size=4)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.lists(messages, max_size=3), st.data())
 def test_any_cut_of_the_stream_gives_the_same_messages(sent: list[dict], data: st.DataObject) -> None:
     stream = b"".join(encode(message) for message in sent)

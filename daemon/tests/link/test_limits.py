@@ -16,7 +16,7 @@ from green_code import __version__
 from green_code.link import framing, server, transport
 from green_code.link.messages import PROTOCOL
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 HELLO = framing.encode({"id": 1, "method": "hello", "params": {"protocol": PROTOCOL, "version": __version__}})
 UNFINISHED = framing.LIMIT_BYTES.to_bytes(4, "big") + bytes(200_000)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,21 +18,11 @@ from lsprotocol import types
 from lsprotocol.converters import get_converter
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pytest_lsp import LanguageClient, client_capabilities, make_test_lsp_client
-from test_server import (
-    FAKE,
-    FRONT,
-    URI,
-    WAIT_SECONDS,
-    Editor,
-    folders,  # noqa: F401 -- a fixture, for each test of this file too
-    frame,
-    run_front,
-)
 
 from green_code.cli.engine import stop_engine
 from green_code.link import messages
-from green_code.link.discovery import ensure_engine, place
 from green_code.lsp.server import plain
+from tests.lsp.stdio import FRONT, INITIALIZE, URI, WAIT_SECONDS, Editor, frame, serve
 
 UNITS_OF_THE_EMOJI = {"utf-8": 4, "utf-16": 2, "utf-32": 1}
 SETTINGS = {"settings": {"model": "fake", "threshold": 0.7}}
@@ -156,10 +145,8 @@ class Other(Editor):
 
 
 @pytest_asyncio.fixture
-async def other() -> AsyncIterator[Other]:
+async def other(fake_engine: None) -> AsyncIterator[Other]:
     """An editor whose front finds an engine around the fake model; it shuts down as LSP requires."""
-    engine = await ensure_engine(place(), command=(sys.executable, str(FAKE)))
-    await engine.close()
     client = make_test_lsp_client()
     await client.start_io(*FRONT, env=dict(os.environ))
     yield Other(client)
@@ -236,14 +223,14 @@ async def test_vs_code_is_offered_no_command_since_its_extension_has_it(other: O
     assert not agreed.execute_command_provider.commands
 
 
+@pytest.mark.usefixtures("folders")
 def test_answers_without_a_value_have_a_result_since_helix_reads_no_others() -> None:
-    initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
     accepted = (
         '{"jsonrpc":"2.0","id":2,"method":"workspace/executeCommand","params":'
         f'{{"command":"{messages.COMMAND_ACCEPTED}","arguments":["1",2]}}}}'
     )
     shutdown = '{"jsonrpc":"2.0","id":3,"method":"shutdown","params":null}'
     exit_ = '{"jsonrpc":"2.0","method":"exit","params":null}'
-    done = run_front(b"".join(map(frame, (initialize, accepted, shutdown, exit_))))
-    assert done.returncode == 0
-    assert done.stdout.count(b'"result": null') == 2
+    done = serve(b"".join(map(frame, (INITIALIZE, accepted, shutdown, exit_))))
+    assert done.status == 0
+    assert done.sent.count(b'"result": null') == 2

@@ -13,17 +13,13 @@ from typing import Any
 import pytest
 
 from green_code.lsp.documents import units_of
-from tests.lsp.test_front import Window, result
+from tests.lsp.front_window import Window, result
+
+pytestmark = pytest.mark.usefixtures("private_folders")
 
 CASES = [
     json.loads(line) for line in (Path(__file__).with_name("insertion_cases.jsonl")).read_text("utf-8").splitlines()
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
-    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path))
 
 
 def after_tab(case: dict[str, Any], end: str = "\n") -> tuple[str, str | None]:

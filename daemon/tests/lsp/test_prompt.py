@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.lsp.documents import Document, Edit, Span, split_lines
 from green_code.lsp.prompt import CHARACTERS_PER_TOKEN, SUFFIX_CHARACTERS, PromptWindow
+from tests.examples import examples
 
 TOKENS = 64
 CAP = TOKENS * CHARACTERS_PER_TOKEN
@@ -17,7 +18,7 @@ CAP = TOKENS * CHARACTERS_PER_TOKEN
 lines_of_code = st.lists(st.text(alphabet="ab (é😀", max_size=60), min_size=1, max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(lines_of_code, st.text(alphabet="xy\n", min_size=1, max_size=300), st.data())
 def test_typing_only_extends_the_prefix_but_for_rare_big_steps(
     code: list[str], typed: str, data: st.DataObject

@@ -6,126 +6,18 @@ Most tests use an engine around a fake model; the last ones the real one with th
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import logging
-import os
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import pytest_asyncio
 from lsprotocol import types
-from pytest_lsp import LanguageClient, client_capabilities, make_test_lsp_client
 
-import green_code
-from green_code.cli.engine import stop_engine
-from green_code.cli.lsp import without_user_text
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
-from green_code.lsp import wire
-from green_code.lsp.server import plain
+from tests.lsp.stdio import FAKE, URI, WAIT_SECONDS, Editor
 
-FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
-FRONT = (sys.executable, "-m", "green_code", "lsp", "--stdio")
-URI = "file:///home/me/a.py"
-WAIT_SECONDS = 20.0
 FIRST_START_SECONDS = 280.0
 """Conversion of the default model, and the measuring of its costs."""
-
-
-class Editor:
-    """A client that records the front's notifications."""
-
-    def __init__(self, client: LanguageClient) -> None:
-        self.client = client
-        self.statuses: list[dict[str, Any]] = []
-        self.energies: list[dict[str, Any]] = []
-        client.feature(messages.LSP_STATUS)(lambda params: self.statuses.append(plain(params)))
-        client.feature(messages.LSP_ENERGY)(lambda params: self.energies.append(plain(params)))
-
-    async def start(self, settings: dict[str, Any]) -> types.InitializeResult:
-        capabilities = client_capabilities("visual-studio-code")
-        synchronization = types.NotebookDocumentSyncClientCapabilities()
-        capabilities.notebook_document = types.NotebookDocumentClientCapabilities(synchronization)
-        return await self.client.initialize_session(
-            types.InitializeParams(
-                capabilities=capabilities, root_uri="file:///home/me", initialization_options={"settings": settings}
-            )
-        )
-
-    def open(self, text: str, uri: str = URI, language: str = "python") -> None:
-        item = types.TextDocumentItem(uri=uri, language_id=language, version=1, text=text)
-        self.client.text_document_did_open(types.DidOpenTextDocumentParams(text_document=item))
-
-    def edit(self, line: int, units: int, text: str, version: int = 2) -> None:
-        position = types.Position(line, units)
-        change = types.TextDocumentContentChangePartial(range=types.Range(position, position), text=text)
-        identifier = types.VersionedTextDocumentIdentifier(uri=URI, version=version)
-        self.client.text_document_did_change(
-            types.DidChangeTextDocumentParams(text_document=identifier, content_changes=[change])
-        )
-
-    async def complete(
-        self, line: int, units: int, uri: str = URI, kind: types.InlineCompletionTriggerKind | None = None
-    ) -> list[types.InlineCompletionItem]:
-        answer = await asyncio.wait_for(self.request(line, units, uri, kind), WAIT_SECONDS)
-        return list(answer.items)
-
-    async def request(
-        self, line: int, units: int, uri: str = URI, kind: types.InlineCompletionTriggerKind | None = None
-    ) -> Any:
-        return await self.client.text_document_inline_completion_async(
-            types.InlineCompletionParams(
-                context=types.InlineCompletionContext(kind or types.InlineCompletionTriggerKind.Automatic),
-                text_document=types.TextDocumentIdentifier(uri),
-                position=types.Position(line, units),
-            )
-        )
-
-    async def call(self, method: str) -> dict[str, Any]:
-        answer = await asyncio.wait_for(self.client.protocol.send_request_async(method, {}), WAIT_SECONDS)
-        value = plain(answer)
-        assert isinstance(value, dict)
-        return value
-
-    async def until(self, condition: Callable[[], Any]) -> None:
-        async def wait() -> None:
-            while not condition():
-                await asyncio.sleep(0.01)
-
-        await asyncio.wait_for(wait(), WAIT_SECONDS)
-
-
-@pytest.fixture(autouse=True)
-def folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
-    if "real_model" not in request.keywords:  # that model is converted once
-        monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(green_code.__file__).resolve().parents[1]))
-
-
-@pytest_asyncio.fixture
-async def editor() -> AsyncIterator[Editor]:
-    client = make_test_lsp_client()
-    await client.start_io(*FRONT, env=dict(os.environ))
-    yield Editor(client)
-    await client.shutdown_session()
-    await asyncio.wait_for(client._server.wait(), WAIT_SECONDS)
-    assert client._server.returncode == 0
-    await client.stop()
-    await stop_engine()
-
-
-@pytest_asyncio.fixture
-async def fake_engine() -> None:
-    """An engine around the fake model, found by the front that starts later."""
-    client = await ensure_engine(place(), command=(sys.executable, str(FAKE)))
-    await client.close()
 
 
 @pytest.mark.asyncio
@@ -342,126 +234,6 @@ async def test_restart_engine_and_a_dead_engine(editor: Editor) -> None:
     assert "error" in [status["state"] for status in editor.statuses]
     assert await editor.call(messages.LSP_RESTART_ENGINE) == {}
     assert await editor.call(messages.LSP_RESET_GATE) == {"reset": False}, "there is nothing to forget"
-
-
-def run_front(sent: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(FRONT, input=sent, capture_output=True, timeout=WAIT_SECONDS)
-
-
-def frame(body: str) -> bytes:
-    return f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
-
-
-def test_exit_ends_the_process_cleanly() -> None:
-    initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
-    shutdown = '{"jsonrpc":"2.0","id":2,"method":"shutdown"}'
-    exit_ = '{"jsonrpc":"2.0","method":"exit"}'
-    polite = run_front(frame(initialize) + frame(shutdown) + frame(exit_))
-    assert polite.returncode == 0 and b"Traceback" not in polite.stderr
-    rude = run_front(frame(initialize) + frame(exit_))
-    assert rude.returncode == 1 and b"Traceback" not in rude.stderr
-    gone = run_front(frame(initialize))
-    assert gone.returncode == 1 and b"Traceback" not in gone.stderr
-
-
-INITIALIZE = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
-EXPLAIN = '{"jsonrpc":"2.0","id":9,"method":"greenCode/explain"}'
-SHUTDOWN_AND_EXIT = frame('{"jsonrpc":"2.0","id":"end","method":"shutdown"}') + frame(
-    '{"jsonrpc":"2.0","method":"exit"}'
-)
-
-
-def answers(done: subprocess.CompletedProcess[bytes]) -> dict[Any, Any]:
-    """By the request's id."""
-    stream, found = io.BytesIO(done.stdout), {}
-    while (body := wire.read_body(stream)) is not None:
-        message = json.loads(body)
-        if "method" not in message:
-            found[message["id"]] = message
-    return found
-
-
-@pytest.mark.parametrize(
-    ("bad", "code"),
-    [
-        ("{", -32700),
-        ("[]", -32600),
-        ('{"jsonrpc":"2.0","id":[],"method":"x"}', -32600),
-        ('{"jsonrpc":"2.0","id":5,"method":"textDocument/inlineCompletion","params":{"position":"here"}}', -32602),
-        ('{"jsonrpc":"2.0","id":5,"method":"greenCode/explain","params":' + "[" * 800 + "]" * 800 + "}", -32600),
-        ('{"jsonrpc":"2.0","id":5,"method":"greenCode/frobnicate","params":{}}', -32601),
-        ('{"jsonrpc":"2.0","id":5,"method":"initialize","params":{"capabilities":{"jsonrpc":"2.0"}}}', -32600),
-        ('{"jsonrpc":"2.0","method":"greenCode/accepted","params":{"id":["a"],"characters":' + "9" * 400 + "}}", None),
-        ('{"jsonrpc":"2.0","method":"greenCode/accepted","params":' + "[" * 90 + "]" * 90 + "}", None),
-        ('{"jsonrpc":"2.0","method":"workspace/didChangeConfiguration","params":{"settings":[[[]]]}}', None),
-        ('{"jsonrpc":"2.0","method":"textDocument/didChange","params":{}}', None),
-        ('{"jsonrpc":"2.0","id":77,"result":{}}', None),
-        ('{"jsonrpc":"2.0","id":null,"error":null}', None),
-    ],
-)
-def test_a_bad_message_is_answered_and_the_next_ones_are_read(bad: str, code: int | None) -> None:
-    done = run_front(
-        frame(INITIALIZE)
-        + frame(bad)
-        + frame(EXPLAIN).replace(b"Content-Length", b"content-length")
-        + SHUTDOWN_AND_EXIT
-    )
-    found = answers(done)
-    assert done.returncode == 0 and found[9]["result"]["reason"] and "end" in found
-    assert b"Traceback" not in done.stderr
-    if code is not None:
-        bad_id = 5 if '"id":5' in bad else None
-        assert found[bad_id]["error"]["code"] == code and len(found[bad_id]["error"]["message"]) < 300
-
-
-@pytest.mark.parametrize(
-    "bad", [b"Content-Length: abc\r\n\r\n{}", frame("{}") + b"and more" + frame("{}"), b"\r\n" * 40]
-)
-def test_a_bad_header_ends_the_front_with_a_message(bad: bytes) -> None:
-    done = run_front(frame(INITIALIZE) + bad + frame(EXPLAIN) + SHUTDOWN_AND_EXIT)
-    assert done.returncode == 1 and 9 not in answers(done)
-    assert answers(done)[None]["error"]["code"] in (-32700, -32600)
-    assert b"cannot be read on" in done.stderr and b"Traceback" not in done.stderr
-
-
-def test_nothing_is_answered_before_initialize() -> None:
-    done = run_front(
-        frame('{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{}}')
-        + frame(EXPLAIN)
-        + frame(INITIALIZE)
-        + frame(EXPLAIN.replace("9", "10"))
-        + SHUTDOWN_AND_EXIT
-    )
-    found = answers(done)
-    assert found[9]["error"]["code"] == -32002 and "result" in found[10] and done.returncode == 0
-
-
-def test_hostile_messages_fill_no_log() -> None:
-    bad = '{"jsonrpc":"2.0","id":5,"method":"textDocument/inlineCompletion","params":{"position":"here"}}'
-    done = run_front(frame(INITIALIZE) + (frame(bad) + frame("{") + frame(EXPLAIN)) * 500 + SHUTDOWN_AND_EXIT)
-    assert done.returncode == 0 and len(done.stderr) < 20_000
-
-
-def test_the_log_holds_no_text_of_the_users() -> None:
-    opened = (
-        '{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{"textDocument":'
-        '{"uri":"file:///a.py","languageId":"python","version":1,"text":"hunter2 = 1"}}}'
-    )
-    initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
-    done = subprocess.run(
-        (*FRONT, "--verbose"), input=frame(initialize) + frame(opened), capture_output=True, timeout=WAIT_SECONDS
-    )
-    assert b"hunter2" not in done.stderr
-
-
-def test_errors_of_the_library_are_logged_without_the_text_they_were_about() -> None:
-    name = "pygls.protocol.json_rpc"
-    failed = logging.LogRecord(name, logging.ERROR, "", 0, "Failed to handle %r: %s", ("didOpen", "hunter2"), None)
-    assert without_user_text(failed) and failed.getMessage() == "Failed to handle %r: %s"
-    sent = logging.LogRecord(name, logging.INFO, "", 0, "Sending data: %s", ("hunter2",), None)
-    ours = logging.LogRecord("green_code.lsp.front", logging.INFO, "", 0, "state %s", ("ready",), None)
-    assert not without_user_text(sent)
-    assert without_user_text(ours) and ours.getMessage() == "state ready"
 
 
 @pytest.mark.asyncio

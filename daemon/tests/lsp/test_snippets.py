@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_front import Window, result
 
 from green_code.lsp import snippets
 from green_code.lsp.documents import Span
+from tests.lsp.front_window import Window, result
 
 MAIN, OTHER = "file:///work/main.py", "file:///work/shop/prices.py"
 PRICES = "".join(f"unrelated_{i} = nothing_{i}\n" for i in range(60)) + (

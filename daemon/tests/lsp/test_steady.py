@@ -12,13 +12,9 @@ from green_code.lsp import selected_entry
 from green_code.lsp.debounce import LONGEST_SECONDS
 from green_code.lsp.documents import Span
 from green_code.lsp.selected_entry import SelectedEntry
-from tests.lsp.test_front import URI, Window, result
+from tests.lsp.front_window import URI, Window, result
 
-
-@pytest.fixture(autouse=True)
-def without_a_gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
-    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
+pytestmark = pytest.mark.usefixtures("private_folders")
 
 
 def opened(text: str = "print(\n") -> Window:

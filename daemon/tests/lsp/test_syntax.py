@@ -7,12 +7,13 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.lsp import syntax
 from green_code.lsp.documents import Document, Span, split_lines
 from green_code.lsp.syntax import CHARACTERS_AT_MOST, STEP, Kind, Syntax
+from tests.examples import examples
 
 PYTHON = [
     ("x = 1  # foo|", "comment"),
@@ -149,7 +150,7 @@ def test_a_key_costs_what_it_touches(lexed: list[str]) -> None:
     assert known.kind_at("python", METHOD.splitlines(keepends=True), 1, 3) is None
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from(['"""', "# a", "\n", "'", "x = 1\n"])), min_size=5))
 def test_what_is_known_never_differs_from_lexing_anew(edits: list[tuple[int, str]]) -> None:
     document, known = Document("file:///a.py", "python", METHOD * 9, "utf-16"), Syntax()

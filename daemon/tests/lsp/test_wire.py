@@ -8,10 +8,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.lsp import wire
+from tests.examples import examples
 
 MESSAGE = {"jsonrpc": "2.0", "id": 1, "method": "greenCode/explain", "params": {}}
 
@@ -72,7 +73,7 @@ def test_a_header_that_is_wrong_ends_the_stream(data: bytes) -> None:
     assert 10 < len(str(caught.value)) < 200
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@examples(200, derandomize=True)
 @given(st.lists(st.binary(max_size=30) | st.just(framed(b"{}")) | st.just(b"Content-Length: "), max_size=6))
 def test_garbage_gives_bodies_or_the_end(chunks: list[bytes]) -> None:
     with contextlib.suppress(wire.BrokenStream):

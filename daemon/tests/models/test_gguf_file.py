@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.models.gguf_file import GgufFile
+from tests.examples import examples
 
 gguf: Any = pytest.importorskip("gguf")
 WORDS = ["a", "größe", "", "▁the"]
@@ -72,7 +73,7 @@ def test_a_damaged_file_is_refused_wherever_it_is_cut(path: Path, tmp_path: Path
         GgufFile(damaged)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.data())
 def test_no_number_in_a_file_makes_the_reader_fail_or_allocate(path: Path, data: st.DataObject) -> None:
     """Bits are flipped, and absurd numbers written: it is refused, or it is read without leaving the file."""

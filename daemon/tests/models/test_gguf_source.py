@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -23,6 +23,7 @@ from green_code.models.hugging_face import map_hugging_face
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.torch_decoder import Decoder
 from green_code.problems import Problem
+from tests.examples import examples
 from tests.models.gguf_files import byte_level_fields, write_model
 from tests.models.references import FAMILY_MODELS, FIM, byte_level_tokenizer, random_model
 
@@ -181,7 +182,7 @@ def test_other_rotary_factors_than_llama_3s_are_refused(tmp_path: Path) -> None:
         GgufSource(tmp_path / "model.gguf")
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(st.data())
 def test_a_damaged_file_is_a_problem_or_a_model(damaged: bytes, data: st.DataObject) -> None:
     """Whatever is changed in the metadata, no other exception leaves the source, and nothing large is allocated."""

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from green_code.models.hugging_face import FolderSource
 from green_code.models.safetensors_files import INDEX
 from green_code.problems import Problem
+from tests.examples import examples
 from tests.models.references import byte_level_tokenizer, family_model, save_folder
 
 NAME = "qwen2"
@@ -221,7 +222,7 @@ def test_a_header_that_lies_is_refused(folder: Path, damage: str) -> None:
     refused(folder, WEIGHTS)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_a_file_with_bytes_changed_gives_one_sentence_or_the_same_shapes(whole: Path, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:  # fmt: skip
     folder = Path(shutil.copytree(whole, tmp_path_factory.mktemp("changed") / "model"))

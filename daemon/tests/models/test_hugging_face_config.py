@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.models.config import ModelConfig, Rope
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.problems import Problem
+from tests.examples import examples
 from tests.models.references import FAMILY_MODELS, family_model
 
 Change = dict[str, Any]
@@ -128,7 +129,7 @@ absurd = st.one_of(
 
 
 @pytest.mark.parametrize("name", FAMILY_MODELS)
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(data=st.data())
 def test_an_absurd_value_gives_one_sentence_or_a_valid_configuration(name: str, data: st.DataObject) -> None:
     config = configured(name)

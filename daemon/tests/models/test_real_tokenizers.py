@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.models.catalog import find_model
@@ -27,7 +27,6 @@ def vocabulary(model: str) -> Vocabulary:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@settings(deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), max_size=60))
 def test_decoding_gives_the_encoded_text(model: str, text: str) -> None:
     assert vocabulary(model).decode(vocabulary(model).encode(text)) == text

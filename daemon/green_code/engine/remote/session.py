@@ -33,7 +33,7 @@ from green_code.settings import STOPS
 from green_code.work import Work
 
 BUDGET_SECONDS: Final = 5.0
-"""As for a local completion: no token but the first is awaited longer."""
+"""After the first token, none is awaited longer: it would be of no use."""
 _POLL_SECONDS: Final = 0.02
 _EVENT_BYTES: Final = 4096  # of one token's event, much more than it has
 _LEAST_BYTES: Final = 1 << 16
@@ -113,14 +113,14 @@ class RemoteSession:
         else:
             read = prompt_of(in_characters(params), situation, Characters(), self._layout, _POSITIONS)
             form = read.form
-            request = _Request(self, params, read, wall + BUDGET_SECONDS, cancelled)
+            request = _Request(self, params, read, cancelled)
             try:
                 request.complete(generated, situation)
             except _Interrupted as interruption:
                 generated.reason = interruption.reason
                 if generated.reason == "budget":
                     if not generated.text:
-                        raise EndpointProblem(f"{self.host} had no answer within {BUDGET_SECONDS:.0f} s.") from None
+                        raise EndpointProblem(f"{self.host} did not go on within {BUDGET_SECONDS:.0f} s.") from None
                     generated.text = finished(generated.text, "budget", situation)
             finally:
                 request.close()
@@ -167,11 +167,9 @@ class RemoteSession:
 class _Request:
     """One completion that is being read."""
 
-    def __init__(
-        self, session: RemoteSession, params: CompletionParams, read: Prompt, deadline: float, cancelled: Cancelled
-    ) -> None:
+    def __init__(self, session: RemoteSession, params: CompletionParams, read: Prompt, cancelled: Cancelled) -> None:
         self.last = Piece()
-        self._session, self._params, self._deadline, self._cancelled = session, params, deadline, cancelled
+        self._session, self._params, self._cancelled = session, params, cancelled
         # A blank at the end of a prompt belongs to the token behind it, which has to be generated with it.
         self._required = read.required if read.required in (b" ", NO_WORD) else b""
         behind = "" if self._required else read.required.decode()
@@ -192,7 +190,7 @@ class _Request:
             situation=situation,
             stop=self.product if self.product.threshold else None,
             max_tokens=self._params["max_tokens"],
-            deadline=self._deadline,
+            deadline=math.inf,  # see `_pieces`
         )
 
     def close(self) -> None:
@@ -228,10 +226,12 @@ class _Request:
         return Decoded(len(self._spelled.token_bytes) - 1, 0, _log_odds(log_probability), 0)
 
     def _pieces(self) -> Iterator[Piece]:
-        count = 0
+        """As they come. Raises _Interrupted where one comes too late; the first is awaited, for it ends the prompt, which is then cached."""
+        count, deadline = 0, math.inf
         while True:
-            deadline = self._deadline if count else math.inf  # the first token ends the prompt, which is then cached
             content = self._session.run(_heard(_next(self._events), deadline, self._cancelled))
+            if not count:
+                deadline = time.monotonic() + BUDGET_SECONDS
             if content is None:
                 break
             count += 1
@@ -253,7 +253,7 @@ async def _closed(events: AsyncGenerator[bytes, None]) -> None:
 
 
 async def _heard(work: Coroutine[Any, Any, Found], deadline: float, cancelled: Cancelled) -> Found:
-    """The result of `work`; a cancel, or the end of the time, ends it. Raises _Interrupted."""
+    """The result of `work`; a cancel, or the end of the time (on `time.monotonic()`), ends it. Raises _Interrupted."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait({task}, timeout=_POLL_SECONDS))[0]:

@@ -20,6 +20,7 @@ from green_code_lab.agent.rollouts import Rollouts
 from green_code_lab.benchmark.gpu_check.where import Where
 from green_code_lab.benchmark.gpu_shapes import SHAPES
 from green_code_lab.corpus import Corpus
+from green_code_lab.lite import checkpoint
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.trainer import TrainingInputs, train
 
@@ -47,8 +48,11 @@ def run(where: Where) -> list[dict[str, Any]]:
     tokens = drawn.astype(np.uint32 if config.vocabulary > 1 << 16 else np.uint16)
     corpus = Corpus({("python", part): tokens for part in ("train", "heldout")}, 0)
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        trained = train(TrainingInputs(config, weights, corpus, 0, {"base": "random"}), recipe, Path(folder) / "lite")
+        run_folder, begin = Path(folder) / "lite", time.perf_counter()
+        train(TrainingInputs(config, lambda _: weights, corpus, 0, {"base": "random"}), recipe, run_folder)
+        about = checkpoint.load(run_folder)
+        assert about is not None
+        trained = {**weights, **checkpoint.weights(run_folder, about)}
         lite = {"what": "LITE", "steps": _STEPS, "seconds": time.perf_counter() - begin}
     peak = torch.cuda.max_memory_allocated() / 1e9 if where.is_card else 0.0
     changed = any(not torch.equal(trained[name], weights[name]) for name in trained if name.startswith("layers."))

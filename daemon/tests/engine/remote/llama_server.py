@@ -28,6 +28,7 @@ def main() -> None:
     params.model.path = str(source.path)
     params.port, params.api_keys = 0, [sys.argv[1]]
     params.n_ctx, params.n_parallel, params.n_gpu_layers = POSITIONS, 1, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # its threads wait for each other by spinning
     params.warmup, params.endpoint_slots = False, True
     server = xllamacpp.Server(params)
     while not is_ready(server.listening_address):

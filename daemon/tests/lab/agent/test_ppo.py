@@ -44,7 +44,8 @@ def result_of(network: ExitModule) -> Score:
     return compare([by_agent("agent", network, 0.5, PRICES)], data, PRICES, draw_typing(data, 64, 2, seed=5), None)[0]
 
 
-@pytest.mark.parametrize("fitted", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fitted", [False, True])
 def test_learns_to_leave_where_the_state_says_so(tmp_path: Path, fitted: bool) -> None:
     begin = supervised.train(toy(), PRICES, None, FIT, report=lambda _: None) if fitted else None
     trained = train(environment(), ARGUMENTS, tmp_path / "log", begin, report=lambda _: None)

@@ -35,7 +35,7 @@ def test_updates_are_finite_change_the_network_and_depend_on_the_seed_alone() ->
     assert not all(torch.equal(one, its) for one, its in zip(first.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("good", [0.0, 0.5])
+@pytest.mark.parametrize("good", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_it_learns_to_show_less_where_most_is_wrong(good: float) -> None:
     arguments = stop_ppo.Arguments(updates=30, spans=12, batch=64, rate=5e-3, entropy=0.0)
     of, objectives, rejected = synthetic(6, good), [], []

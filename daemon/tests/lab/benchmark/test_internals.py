@@ -11,7 +11,7 @@ import pytest
 from green_code.decoding import stop_rules
 from green_code.decoding.kv_cache import KVCache
 from green_code.engine.loading import load_runtime
-from green_code.models.backend import Buffers, TopToken
+from green_code.models.backend import Buffers, ExitQuestion, TopToken
 from green_code.models.catalog import TINY
 from green_code_lab.benchmark import internals
 from green_code_lab.benchmark.internals import REST, TOTAL, Clock
@@ -55,7 +55,9 @@ def test_equal_top_tokens_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     texts, other = ([[1, *range(40, 189)], [1, 300, 301]], tiny())  # the first is longer than a batch of the head
     assert internals.rounding(other, REFERENCE, texts) == {"positions": 153, "agreement": 1.0}
 
-    def differs_over_few(buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+    def differs_over_few(
+        buffers: Buffers, positions: Sequence[int], depth: int, question: ExitQuestion | None = None
+    ) -> list[TopToken]:
         tops = REFERENCE.top_tokens(buffers, positions, depth)
         return [replace(top, token=top.token + 1) for top in tops] if len(positions) <= 3 else tops
 

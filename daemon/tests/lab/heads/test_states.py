@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,31 @@ def test_a_full_disk_is_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000}))
     with pytest.raises(Problem, match="give fewer --positions"):
         record(tmp_path)
+
+
+def test_streamed_layers_give_the_same_states_also_after_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that memory does not hold, each layer is read once and all windows run through it."""
+    whole, windows = record(tmp_path / "whole"), Windows(corpus(3_000), 2, None)
+
+    def streamed(stop_at: str | None) -> States:
+        def tensors() -> Iterator[tuple[str, np.ndarray]]:
+            for name, weight in SOURCE.tensors(None):
+                if name == stop_at:
+                    raise KeyboardInterrupt
+                yield name, weight
+
+        return record_states(
+            tensors, CONFIG, windows, "train", DEPTHS, 3 * 4 * 240, tmp_path / "cut", {"base": "mine"}, lambda _: None
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        streamed("layers.4.mlp_in.weight")
+    runs = list[int]()
+    run_layer = Decoder.run_layer
+    monkeypatch.setattr(Decoder, "run_layer", lambda self, layer, x: (runs.append(layer), run_layer(self, layer, x))[1])
+    found = streamed(None)
+    assert set(runs) == {5, 6}, "the layers before the cut are done"
+    assert np.array_equal(found.tokens, whole.tokens) and np.array_equal(found.languages, whole.languages)
+    for depth in DEPTHS:
+        torch.testing.assert_close(torch.tensor(found.at[depth]), torch.tensor(whole.at[depth]), rtol=2e-2, atol=2e-2)
+    assert not list((tmp_path / "cut").glob("between-*"))
