@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from green_code.folders import bundles_dir
-from green_code.models.bundle import DELTA, MANIFEST, load_bundle
+from green_code.models.bundle import MANIFEST, load_bundle
 from green_code.models.catalog import find_model
 from green_code.models.conversion import adapted_weights
 from green_code.models.sources import open_vocabulary
@@ -34,8 +34,6 @@ def top_tokens(
 def test_full_depth_is_the_base_models(name: str) -> None:
     """Where a bundle keeps only some tokens, the top token among them; the share of positions with another one is printed."""
     bundle = load_bundle(bundles_dir() / name)
-    if bundle.part(DELTA) is not None:
-        pytest.xfail("its layers are fine-tuned")
     try:
         found = find_model(name)
     except Problem as problem:

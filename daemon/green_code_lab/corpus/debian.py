@@ -54,7 +54,7 @@ def _read(archive: Path, name: str, report: Report) -> Iterator[SourceFile]:
     unpacked = archive.with_suffix(".tar")  # read member by member, and removed
     try:
         with unpacked.open("wb") as out:
-            _run(["dpkg-deb", "--fsys-tarfile", str(archive)], archive.parent, out)
+            _run(["dpkg-deb", "--fsys-tarfile", str(archive.resolve())], archive.parent, out)
         with tarfile.open(unpacked) as members:
             for entry in members:
                 path = PurePosixPath(entry.name)

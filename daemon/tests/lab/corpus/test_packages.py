@@ -44,11 +44,15 @@ def make_deb(cache: Path, name: str, licence: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb, a program of Debian")
-def test_debian_packages_with_a_permissive_licence_are_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("relative", [False, True])
+def test_debian_packages_with_a_permissive_licence_are_taken(
+    relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path.parent)
     make_deb(tmp_path, "librust-free-dev", "Expat or Apache-2.0")
     make_deb(tmp_path, "copyleft", "GPL-3+")
     report = Report()
-    (only,) = debian_files(["librust-free-dev", "copyleft"], tmp_path, report)
+    (only,) = debian_files(["librust-free-dev", "copyleft"], Path(tmp_path.name) if relative else tmp_path, report)
     assert (only.project, only.version, only.language) == ("librust-free-dev", "1.0-2", "rust")
     assert only.licence == "Expat or Apache-2.0"
     assert report.examples["packages of other licences"] == ["copyleft (GPL-3+)"]
