@@ -154,13 +154,15 @@ $(WORK)/%-source/src.zip:  # from the Debian package of that name, unpacked and 
 
 EXCLUDE ?=
 
-corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode code in ten languages (EXCLUDE=files of evaluation rows)
-	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
+CORPUS_TOKENS ?= 1500000
 
-PREFILL_EXIT ?= 11
+corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode code in ten languages (EXCLUDE=files of evaluation rows)
+	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --corpus-tokens $(CORPUS_TOKENS)
+
+PREFILL_EXIT ?= 13
 
 adapt: $(BIN)/green-code $(JDK_SOURCES)  ## exits for the default model, whose layers stay as they are, into agent_models/ (resumes)
-	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --prefill-exit $(PREFILL_EXIT)
+	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --corpus-tokens $(CORPUS_TOKENS) --prefill-exit $(PREFILL_EXIT) --windows 1024
 
 EXITS ?= 13
 

@@ -41,7 +41,7 @@ class Endpoint:
 
 def is_endpoint(model: str) -> bool:
     """Whether what stands for a model is the address of a serving engine."""
-    return model.startswith(("http://", "https://"))
+    return model[:8].lower().startswith(("http://", "https://"))
 
 
 def parse_endpoint(address: str) -> Endpoint:
@@ -67,6 +67,9 @@ def parse_endpoint(address: str) -> Endpoint:
 
 
 def _split(address: str) -> tuple[SplitResult, int | None]:
+    if "@" in address.partition("#")[0]:
+        # Not echoed, here or below: it may hold a password.
+        raise ValueError("it holds a name or password; remove it, and run Green Code: Set API Key")
     if any(character <= " " or character == "\x7f" for character in address):
         raise ValueError(f"{shown(address)} has a blank or a control character")
     try:
@@ -76,11 +79,10 @@ def _split(address: str) -> tuple[SplitResult, int | None]:
         raise ValueError(f"{shown(address)} is no address ({error})") from None
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError(f"{shown(address)} is no address that begins with https:// or http://localhost")
-    if "@" in parts.netloc:
-        # Not echoed: it may hold a password.
-        raise ValueError("it holds a name or password; remove it, and run Green Code: Set API Key")
     if parts.query:
-        raise ValueError("it has a query (?), which is not supported; a token belongs into Green Code: Set API Key")
+        raise ValueError(
+            "it has a query (?), which is not supported; remove it, and store the key with Green Code: Set API Key"
+        )
     return parts, port
 
 

@@ -177,7 +177,7 @@ def check_value(row: Setting, value: Any) -> str | None:
     if row.type == "string" and "\0" in value:
         return f"{shown(value)} has a NUL character"
     if row.name == "model" and is_endpoint(value):
-        return "it is the address of a serving engine, which belongs into greenCode.endpoint"
+        return "it is the address of a serving engine, which belongs in greenCode.endpoint"
     if row.name == "endpoint" and value:
         try:
             parse_endpoint(value)

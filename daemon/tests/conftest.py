@@ -11,6 +11,8 @@ from hypothesis import settings
 
 # For torch, numpy and their children: small models are slower on more threads, above all beside other work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Triton interprets its kernels on the processor. It decides that where they are imported.
+os.environ["TRITON_INTERPRET"] = "1"
 
 # `make test-all` takes the second. Time tells nothing on a busy machine.
 settings.register_profile("quick", max_examples=25, deadline=None)

@@ -5,6 +5,7 @@
 import * as vscode from 'vscode';
 
 import { contributes, name, publisher } from '../../package.json';
+import { originOf } from './endpoint/address';
 import { t } from './l10n';
 import type { Action } from './log';
 import { DECODINGS } from './protocol';
@@ -81,9 +82,9 @@ export function settingsForFront({ snooze, endpoint }: Pick<Snapshot, 'snooze' |
   const common: Readonly<Record<string, unknown>> = {
     ...raw,
     ...(snooze !== null ? { enabled: false } : {}),
-    // What is no text is passed on, so that the front can say what is wrong with it.
-    ...(typeof raw.endpoint !== 'string' || raw.endpoint === endpoint ? {} : { endpoint: '' }),
-    ...(endpoint === '' ? {} : { excludedFiles: allExcludedFiles(raw.excludedFiles) }),
+    // What is no address is passed on, so that the front can say what is wrong with it.
+    ...(typeof raw.endpoint !== 'string' || originOf(raw.endpoint) === null || raw.endpoint === endpoint ? {} : { endpoint: '' }),
+    ...(endpoint === '' ? {} : withAllExclusions(raw.excludedFiles)),
   };
   const keys = SETTING_KEYS.filter((key) => SCHEMAS[settingId(key)].scope === 'language-overridable');
   const overrides = readSettings().languages.map((languageId) => {
@@ -94,11 +95,15 @@ export function settingsForFront({ snooze, endpoint }: Pick<Snapshot, 'snooze' |
   return { ...common, ...Object.fromEntries(overrides.filter(([, values]) => Object.keys(values).length > 0)) };
 }
 
-/** Where text leaves the machine, a workspace can exclude more files than the user does, but not fewer. */
-function allExcludedFiles(raw: unknown): unknown {
+/**
+ * Where text leaves the machine, a workspace can exclude more files than the user does, but not fewer. Where both lists together cannot be
+ * used, no code goes to the engine: the local model answers.
+ */
+function withAllExclusions(raw: unknown): Readonly<Record<string, unknown>> {
   const found = vscode.workspace.getConfiguration(SECTION).inspect<unknown>('excludedFiles');
-  const own = found?.globalValue ?? found?.defaultValue;
-  return Array.isArray(raw) && Array.isArray(own) ? [...new Set([...(raw as readonly unknown[]), ...(own as readonly unknown[])])] : raw;
+  const lists = [raw, found?.globalValue ?? found?.defaultValue];
+  const excludedFiles = [...new Set(lists.flatMap((list) => list as readonly unknown[]))];
+  return isValid(SCHEMAS['greenCode.excludedFiles'], excludedFiles) && lists.every(Array.isArray) ? { excludedFiles } : { endpoint: '' };
 }
 
 /** What the extension uses. */

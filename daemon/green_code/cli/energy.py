@@ -67,9 +67,7 @@ def _print(ledger: Path, args: argparse.Namespace) -> int:
     for language in report["by_language"]:
         _line(language["language"], language)
     if unmeasured := report["all"]["unmeasured"]:
-        print(
-            f"{unmeasured} completions: energy unknown, in no figure of joules. A server computed them that does not report it."
-        )
+        print(f"{unmeasured} completions: energy unknown, in no figure of joules: nothing measured it.")
     print(f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth.")
     print("J/char: all joules used, over the characters of suggestions that were accepted.")
     return 0

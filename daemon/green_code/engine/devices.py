@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -88,8 +89,8 @@ def pick_card(device: str) -> tuple[int, int | None]:
 
 
 def device_problem(device: str, error: BaseException) -> DeviceProblem:
-    """What users are told where a device failed, and whether this process can try it again. Imports torch."""
-    if importlib.util.find_spec("torch") is None:
+    """What users are told where a device failed, and whether this process can try it again."""
+    if "torch" not in sys.modules:  # it is missing, or cannot be imported
         return DeviceProblem(device, f"{type(error).__name__}: {error}")
     from green_code.models.device import first_sentence, is_lost
 

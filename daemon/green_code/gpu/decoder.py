@@ -222,7 +222,9 @@ class GpuDecoder:
             self._run(span, own, some, depth, asked, question, pending)
             self._wait()
             found = self._results.numpy()[: len(some)].tolist()
-            tops += [TopToken(int(t), odds, margin, p if asked else None) for t, odds, margin, p in found]
+            # Behind the first batch, earlier rows may have paid for pending positions that this one does not know of: the host asks.
+            known = asked is not None and at == 0
+            tops += [TopToken(int(t), odds, margin, p if known else None) for t, odds, margin, p in found]
         return tops
 
     def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:

@@ -10,7 +10,7 @@ import ctypes
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -231,20 +231,15 @@ class Kernel:
             )
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(loaded, f"green_{name}", None)
-            if function is None:  # of an older build; its other functions are the same
-                setattr(self, name, partial(_missing, path.name, name))
-                continue
+            if function is None:
+                raise Problem(
+                    "internal_error",
+                    f"the kernel {path.name} lacks {name}; run `python -m green_code.kernels.build`, or reinstall.",
+                )
             function.restype, function.argtypes = result, arguments
             if result is not None:
                 function.errcheck = _check_bounds
             setattr(self, name, function)
-
-
-def _missing(library: str, function: str, *_: Any) -> int:
-    raise Problem(
-        "internal_error",
-        f"the kernel {library} lacks {function}; run `python -m green_code.kernels.build`, or reinstall.",
-    )
 
 
 def _check_bounds(result: Any, function: ctypes._NamedFuncPointer, arguments: tuple[Any, ...]) -> Any:

@@ -17,7 +17,7 @@ from green_code_lab.experiments.experiment import Experiment, provenance, rounde
 
 _NAMES = (
     "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search", "fim",
-    "models", "defaults", "batching", "scaling",
+    "models", "defaults", "batching", "scaling", "agreement",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
@@ -26,7 +26,7 @@ _ARGUMENTS: dict[str, tuple[type, str]] = {
     "data": (Path, "files of rows, for experiments over rows (default: held-out projects of the corpus, else the demo's files)"),
     "work": (Path, "folder of the corpus and of interim results (default: %(default)s)"),
     "beside": (str, "further models, for the same rows"),
-    "models": (str, "of the catalog, or paths (default: the whole catalog; for defaults, light and standard if they are here)"),
+    "models": (str, "of the catalog, or paths (default: the whole catalog; for defaults, light and standard if they are here; for agreement, all bundles)"),
     "spans": (int, "files per language (default: %(default)s)"),
     "minutes": (float, "after which no further file is begun; another run goes on (default: %(default)s)"),
     "jdk": (Path, "archives like the JDK's src.zip, for Java"),

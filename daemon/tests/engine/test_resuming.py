@@ -152,6 +152,7 @@ def test_a_full_cache_is_resumed_to_its_last_position(
     either_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, decoding: str
 ) -> None:
     monkeypatch.setattr(either_runtime.decoder, "config", replace(either_runtime.decoder.config, max_positions=40))
+    monkeypatch.setattr(either_runtime, "positions", 40)
     params = changed(EXACT, decoding=decoding, policy="full", max_tokens=100)
     session = either_runtime.new_session()
     first, again = complete(session, params), complete(session, params)

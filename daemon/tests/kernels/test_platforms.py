@@ -27,7 +27,8 @@ LIMIT_SECONDS = 120
 EMULATORS = {"aarch64": ("qemu-aarch64", "qemu-aarch64-static"), "x86_64": ("qemu-x86_64", "qemu-x86_64-static")}
 EXPORTS = {
     "green_abi", "green_apply_lens", "green_constants", "green_embed", "green_exit_probability", "green_key_bytes",
-    "green_layout", "green_logits", "green_project_kv", "green_run_helper", "green_run_layers", "green_top_token_among",
+    "green_layout", "green_logits", "green_project_kv", "green_run_helper", "green_run_layers", "green_run_rows",
+    "green_top_token_among",
     "green_top_tokens", "green_value_bytes",
 }  # fmt: skip
 

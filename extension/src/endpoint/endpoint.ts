@@ -33,12 +33,12 @@ export class Endpoint implements vscode.Disposable {
           this.isSent = false;
         } else if (endpoint !== '' && !this.isSent) {
           this.isSent = true;
-          this.sendToken().catch(fail);
+          this.sendToken(false).catch(fail);
         }
       }),
       secrets.onDidChange(({ key }) => {
         if (key === tokenKey(originOf(store.snapshot.endpoint) ?? '')) {
-          this.sendToken().catch(fail);
+          this.sendToken(true).catch(fail);
         }
       }),
     ];
@@ -92,11 +92,15 @@ export class Endpoint implements vscode.Disposable {
     }
   }
 
-  private async sendToken(): Promise<void> {
+  /** `isChanged`: a token that was deleted is taken back. Without one at the start nothing is sent: another editor may have given its own. */
+  private async sendToken(isChanged: boolean): Promise<void> {
     const { endpoint } = this.store.snapshot;
     const origin = originOf(endpoint);
     if (origin !== null) {
-      this.requests.endpointToken(endpoint, (await this.secrets.get(tokenKey(origin))) ?? '');
+      const token = await this.secrets.get(tokenKey(origin));
+      if (token !== undefined || isChanged) {
+        this.requests.endpointToken(endpoint, token ?? '');
+      }
     }
   }
 }

@@ -18,8 +18,8 @@ type FirstParts = Omit<Parts, 'supervisor'>;
  * choose, cancels, or nothing can be downloaded, there is no model: the status item says so and leads to Choose Model. Never rejects.
  */
 export async function chooseFirst(parts: FirstParts): Promise<void> {
-  if (parts.store.snapshot.settings.endpoint !== '') {
-    return; // a serving engine has the model
+  if (parts.store.snapshot.endpoint !== '') {
+    return; // a server that the user has allowed has the model
   }
   try {
     const found = await measured(parts);

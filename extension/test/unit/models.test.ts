@@ -71,7 +71,7 @@ describe('Choose Model', () => {
       onLine?.('{"event":"progress","sentence":"downloading","done_bytes":1000000,"total_bytes":2000000}');
       return Promise.resolve({ code: 0, stdout: '', stderr: '', ...result });
     };
-    return { daemon: { run }, channels: { extension: { info: () => undefined } }, store: { snapshot: { settings: defaults } }, supervisor: { restartEngine }, addExtras } as unknown as Parts;
+    return { daemon: { run }, channels: { extension: { info: () => undefined } }, store: { snapshot: { settings: defaults, endpoint: '' } }, supervisor: { restartEngine }, addExtras } as unknown as Parts;
   }
 
   const nothing = () => undefined;
@@ -163,7 +163,7 @@ describe('the choice of the first model', () => {
       return Promise.resolve(args[1] === 'list' ? { code: 0, stdout: JSON.stringify({ models, files: [] }), stderr: '' } : { stderr: '', ...get });
     };
     const channels = { extension: { info: () => undefined, error: () => undefined }, showFailure: () => undefined };
-    return { daemon: { run }, channels, store: { snapshot: { settings: defaults } }, addExtras: () => Promise.resolve() } as unknown as Parts;
+    return { daemon: { run }, channels, store: { snapshot: { settings: defaults, endpoint: '' } }, addExtras: () => Promise.resolve() } as unknown as Parts;
   }
 
   const choosing = (label: string | undefined) => vi.spyOn(window, 'showQuickPick').mockImplementation((items) => Promise.resolve(items.find((item) => (item as { label: string }).label === label)));

@@ -103,7 +103,7 @@ class Client:
     def _check(self, response: httpx2.Response) -> None:
         status = response.status_code
         if status in (401, 403):
-            missing = "refuses the token" if self._token() else "wants a token"
+            missing = "refuses the API key" if self._token() else "wants an API key"
             raise self._problem(f"{missing} ({status}). Run Green Code: Set API Key")
         if 300 <= status < 400:
             raise self._problem(

@@ -88,13 +88,13 @@ async def test_a_token_that_comes_is_tried_at_once_and_stands_nowhere(
 
     server.answers["/v1/completions"] = guarded
     client = await rig.client()
-    assert "wants a token (401)" in await message_of(complete(client, "a", model=server.address))
+    assert "wants an API key (401)" in await message_of(complete(client, "a", model=server.address))
     client.notify(messages.TOKEN, {"endpoint": server.origin, "token": TOKEN})
     assert (await complete(client, "a", model=server.address))["text"] == " + b"
     client.notify(messages.TOKEN, {"endpoint": server.origin, "token": f"{TOKEN}\n"})  # no token has a line break
     assert (await complete(client, "b", model=server.address))["text"] == " + b"
     client.notify(messages.TOKEN, {"endpoint": server.origin, "token": ""})
-    assert "wants a token" in await message_of(complete(client, "c", model=server.address))
+    assert "wants an API key" in await message_of(complete(client, "c", model=server.address))
     rig.ledger.report()  # all is written
     assert TOKEN not in caplog.text and "no token has" in caplog.text
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -78,9 +78,9 @@ def test_a_stop_ends_the_request_in_the_server(address: str) -> None:
 
 
 def test_without_its_key_it_answers_nothing(address: str) -> None:
-    with pytest.raises(EndpointProblem, match=r"wants a token \(401\)"):
+    with pytest.raises(EndpointProblem, match=r"wants an API key \(401\)"):
         completed(address, key="")
-    with pytest.raises(EndpointProblem, match=r"refuses the token \(401\)"):
+    with pytest.raises(EndpointProblem, match=r"refuses the API key \(401\)"):
         completed(address, key="sk-2")
 
 

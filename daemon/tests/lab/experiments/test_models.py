@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def test_quick_measures_what_is_here_and_a_name_is_measured_in_any_case() -> Non
 def test_a_model_without_room_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Disk", "free")(1 << 62))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: namedtuple("Memory", "available")(1 << 62))
     check_room(ROWS["smollm2-135m"], tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: namedtuple("Memory", "available")(4 << 30))
