@@ -56,8 +56,8 @@ def points(manifest: Mapping[str, Any]) -> Iterator[Found]:
         for depth in sorted(map(int, agreement[0])):
             values = [own[str(depth)] for own in agreement]
             yield {
-                "model": model, "reading": reading, "line": f"{Path(model).name}, {reading}", "depth": depth, "share": depth / layers,
-                "agreement": [float(np.mean(values)), min(values), max(values)], "languages": len(values),
+                "model": model, "reading": reading, "line": f"{Path(model).name}, {reading}", "depth": depth, "share": round(depth / layers, 4),
+                "agreement": [round(float(each), 4) for each in (np.mean(values), min(values), max(values))], "languages": len(values),
                 "exit": "yes" if depth in manifest["exits"] else "",
             }  # fmt: skip
 
