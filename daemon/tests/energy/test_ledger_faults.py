@@ -176,9 +176,10 @@ def test_readers_leave_a_damaged_file_where_it_is(ledger: Ledger, damage: Callab
 
 
 def _damage_the_last_rows(path: Path) -> None:
+    """Several pages: the last one may be an index's."""
     with path.open("r+b") as file:
-        file.seek(-4096, os.SEEK_END)
-        file.write(b"\xa5" * 4096)
+        file.seek(-4 * 4096, os.SEEK_END)
+        file.write(b"\xa5" * 4 * 4096)
 
 
 def _make_a_text_a_blob(path: Path) -> None:
