@@ -6,13 +6,13 @@ Greedy: the agent is trained on greedy states, and a completion should not chang
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from green_code.decoding.cutting import SURE, cut, finished, finished_line
 from green_code.decoding.draft import Source
-from green_code.decoding.healing import spelled_again
+from green_code.decoding.healing import Spelled, spelled_again
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check, line_end
 from green_code.decoding.stopping import SURE_LINE, Counting, StopPolicy, StopView
@@ -50,13 +50,11 @@ class Generated:
         return max((length for length, right in self.estimates if right >= SURE), default=0)
 
 
-class Spelling(Protocol):
+class Spelling(Spelled, Protocol):
     """What `generate` needs of a vocabulary."""
 
     @property
     def eos(self) -> Container[int]: ...
-    @property
-    def token_bytes(self) -> Sequence[bytes]: ...
 
 
 def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation) -> bool:

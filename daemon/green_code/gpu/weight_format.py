@@ -20,7 +20,7 @@ from green_code.models.adapters import Adapters
 from green_code.models.backend import Report, Sizes
 from green_code.models.config import ModelConfig
 from green_code.models.device import gpu_uuid
-from green_code.models.npy_file import NpyFile
+from green_code.models.npy_file import NpyFile, mapped
 
 
 def nothing_to_check(size: int) -> None:
@@ -68,11 +68,7 @@ class GpuFormat:
     def open(self, config: ModelConfig, folder: Path) -> GpuDecoder:
         kept = {name: values.tolist() for name, values in load_file(folder / "extras.safetensors").items()}
         extras = Extras(tuple(kept["lenses"]), tuple(kept["kv_projections"]), *kept["rank"])
-        try:
-            data = np.load(folder / "weights.npy", mmap_mode="r")
-        except EOFError as error:
-            raise ValueError(str(error)) from error
-        return self._decoder(config, extras, data)
+        return self._decoder(config, extras, mapped(folder / "weights.npy"))
 
     def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> GpuDecoder:
         data, extras = pack(config, weights.items(), adapters, self.bits)

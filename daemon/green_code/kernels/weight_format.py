@@ -24,7 +24,7 @@ from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters
 from green_code.models.backend import Report, Sizes, WeightFormat
 from green_code.models.config import ModelConfig
-from green_code.models.npy_file import NpyFile
+from green_code.models.npy_file import NpyFile, mapped
 from green_code.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,8 @@ class KernelFormat:
         save_file({name: np.ascontiguousarray(array) for name, array in rest.items()}, folder / "rest.safetensors")
 
     def open(self, config: ModelConfig, folder: Path) -> KernelDecoder:
-        try:
-            mapped = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-        except EOFError as error:
-            raise ValueError(str(error)) from error
-        return KernelDecoder(self.kernel, config, mapped.pop("records"), mapped, load_file(folder / "rest.safetensors"))
+        tables = {path.stem: mapped(path) for path in folder.glob("*.npy")}
+        return KernelDecoder(self.kernel, config, tables.pop("records"), tables, load_file(folder / "rest.safetensors"))
 
     def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> KernelDecoder:
         return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters, bits=self._bits(config)))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A `.npy` file that is written a few rows at a time."""
+"""A `.npy` file that is written a few rows at a time, and one that is mapped into memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ class Rows(Protocol):
 
     def __getitem__(self, rows: slice) -> np.ndarray: ...
     def __setitem__(self, rows: slice, values: np.ndarray) -> None: ...
+
+
+def mapped(path: Path) -> np.ndarray:
+    """The array of a file, of which pages are read when they are needed.
+
+    Raises:
+        OSError, ValueError: it is missing, or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    except EOFError as error:  # it is empty
+        raise ValueError(str(error)) from error
 
 
 class NpyFile:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-
-os.environ["TRITON_INTERPRET"] = "1"
 
 from green_code_lab.benchmark.gpu_check import __main__ as check
 from green_code_lab.benchmark.gpu_check import correctness, planned
