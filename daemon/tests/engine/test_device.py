@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,15 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
     with pytest.raises(DeviceProblem, match=r"mps cannot be used .*no such device"):
         load_runtime("tiny-random", device="mps")
+
+
+def test_a_torch_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is installed, but its libraries are not."""
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delitem(sys.modules, "green_code.models.device")
+    monkeypatch.setattr(sys, "meta_path", [])  # whatever is imported now fails
+    problem = devices.device_problem("cuda", OSError("libcudart.so: cannot open shared object file"))
+    assert "libcudart.so" in str(problem)
 
 
 class LostSession(FakeSession):

@@ -95,6 +95,8 @@ describe('consent', () => {
   it('leaves a wrong value to the front, which names it', () => {
     configuration.user.set('endpoint', 7);
     expect(settingsForFront({ snooze: null, endpoint: '' })).toMatchObject({ endpoint: 7 });
+    configuration.user.set('endpoint', 'localhost:8012/v1');
+    expect(settingsForFront({ snooze: null, endpoint: '' })).toMatchObject({ endpoint: 'localhost:8012/v1' });
   });
 
   it('does not let a workspace send files that the user excludes', () => {
@@ -102,6 +104,15 @@ describe('consent', () => {
     configuration.workspace.set('excludedFiles', ['**/*.sql']);
     expect(settingsForFront({ snooze: null, endpoint: '' }).excludedFiles).toEqual(['**/*.sql']);
     expect(settingsForFront({ snooze: null, endpoint: ADDRESS }).excludedFiles).toEqual(['**/*.sql', '**/*.pem']);
+  });
+
+  it.each([
+    ['too many for one list', Array.from({ length: 256 }, (_, i) => `${i}.sql`)],
+    ['no list', '**/*.sql'],
+  ])('sends nothing where both lists of exclusions cannot be used together: %s', (_, ofWorkspace) => {
+    configuration.user.set('excludedFiles', ['**/*.pem']);
+    configuration.workspace.set('excludedFiles', ofWorkspace);
+    expect(settingsForFront({ snooze: null, endpoint: ADDRESS }).endpoint).toBe('');
   });
 });
 
