@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.abc
 import importlib.util
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -101,9 +102,18 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
 
 def test_a_torch_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is installed, but its libraries are not."""
+
+    class Broken(importlib.abc.Loader):
+        def exec_module(self, module: Any) -> None:
+            raise OSError("libcudart.so: cannot open shared object file")
+
+    class Finder(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+            return importlib.util.spec_from_loader(name, Broken()) if name == "torch" else None
+
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.delitem(sys.modules, "green_code.models.device")
-    monkeypatch.setattr(sys, "meta_path", [])  # whatever is imported now fails
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     problem = devices.device_problem("cuda", OSError("libcudart.so: cannot open shared object file"))
     assert "libcudart.so" in str(problem)
 
