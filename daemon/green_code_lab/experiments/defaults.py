@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -50,6 +48,7 @@ from green_code_lab.experiments.experiment import (
     interval_figure,
     ratio_figure,
 )
+from green_code_lab.experiments.interim import Interim
 from green_code_lab.experiments.plots import Bars, language_name
 from green_code_lab.experiments.sessions import Sums, key, sums, version
 from green_code_lab.replay.service import Arm, timed_span
@@ -134,11 +133,13 @@ def sides(found: Found) -> list[Found]:
 def choices(found: Found) -> list[Found]:
     """Light and standard in each mode with each stop; empty unless both were measured."""
     both, rows = set(KNOWN_AS.values()), dict[tuple[str, str], Found]()
+    if not both <= {model["known_as"] for model in found["models"]}:
+        return []
     for arm in found["arms"]:
         if arm["known_as"] in both:
             row = rows.setdefault((arm["mode"], arm["stop"]), {"mode": arm["mode"], "stop": arm["stop"]})
             row |= {f"{arm['known_as']}_{name}": arm[name] for name in ("joules_per_character", "accepted", "right")}
-    return list(rows.values()) if both == {model["known_as"] for model in found["models"]} & both else []
+    return list(rows.values())
 
 
 def draw(files: Iterable[SourceFile], per_language: int, seed: int) -> list[Span]:
@@ -169,7 +170,7 @@ def _serve(
     What an earlier run has measured is read from WORK/defaults.jsonl. No span is begun after `args.minutes`.
     """
     counts = [count for count in _THREADS if count <= most_workers()]
-    kept = _Kept(args.work / "defaults.jsonl")
+    kept = Interim(args.work / "defaults.jsonl")
     compared = {model: arms(runtime) for model, runtime in runtimes.items()}
     versions = {
         (model, arm): version(runtime, compared[model][arm], args.seed)
@@ -186,14 +187,14 @@ def _serve(
             for model, runtime in runtimes.items()
         }
         for number, span in enumerate(spans, 1):
-            todo = [each for each in versions if name(*each, "sums", span) not in kept.rows]
+            todo = [each for each in versions if name(*each, "sums", span) not in kept]
             if todo and time.monotonic() > end:
                 continue
             for model, replay in pools.items():
                 own = [arm for of, arm in todo if of == model]
                 jobs = [(span, compared[model][arm], args.seed, 1) for arm in own]
                 for arm, (row, _) in zip(own, replay(jobs), strict=True):
-                    kept.add(name(model, arm, "sums", span), row)
+                    kept[name(model, arm, "sums", span)] = row
             whole.append(span)
             report(f"{number} of {len(spans)} files: {span.language}")
     if not whole:
@@ -202,31 +203,17 @@ def _serve(
     for count, span in timed:
         report(f"times of {span.language}, {count} thread{'s' * (count > 1)}")
         for model, arm in versions:
-            if name(model, arm, str(count), span) not in kept.rows:
+            if name(model, arm, str(count), span) not in kept:
                 _, waits = _replay(runtimes[model], (span, compared[model][arm], args.seed, count))
-                kept.add(name(model, arm, str(count), span), waits)
+                kept[name(model, arm, str(count), span)] = waits
 
     def replays(model: str, arm: tuple[str, str]) -> Replays:
         waits: dict[int, list[list[float]]] = {count: [] for count in counts}
         for count, span in timed:
-            waits[count].append(kept.rows[name(model, arm, str(count), span)])
-        return Replays([kept.rows[name(model, arm, "sums", span)] for span in whole], waits)
+            waits[count].append(kept[name(model, arm, str(count), span)])
+        return Replays([kept[name(model, arm, "sums", span)] for span in whole], waits)
 
     return {model: {arm: replays(model, arm) for arm in of_model} for model, of_model in compared.items()}, whole
-
-
-class _Kept:
-    """Sums and times by name, in a file that a later run reads."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = path.read_text("utf-8").splitlines() if path.exists() else ()
-        self.rows: dict[str, Any] = dict(map(json.loads, lines))
-
-    def add(self, name: str, row: Any) -> None:
-        self.rows[name] = row
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([name, row]) + "\n")
 
 
 def _replay(runtime: Runtime, job: tuple[Span, Arm, int, int]) -> tuple[Sums, list[float]]:

@@ -22,6 +22,7 @@ from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.experiments.common import drafting_policy, facts
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, interval_figure, ratio_figure
+from green_code_lab.experiments.interim import Interim
 from green_code_lab.experiments.plots import Bars
 from green_code_lab.replay.service import Arm, serve_span
 from green_code_lab.replay.spans import Part, Span, documents, draw_spans
@@ -79,23 +80,15 @@ def _serve(
     runtime: Runtime, compared: Sequence[Arm], spans: Sequence[Span], args: Args, report: Report
 ) -> dict[tuple[str, str], Sums]:
     """Sums by arm and span. Replays that an earlier run made with the same bundle are read from WORK/sessions.jsonl."""
-    path, done = args.work / "sessions.jsonl", dict[tuple[str, str], Sums]()
+    kept = Interim(args.work / "sessions.jsonl")
     versions = {arm.name: version(runtime, arm, args.seed) for arm in compared}
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-        row = json.loads(line)
-        if row["version"] == versions.get(row["arm"]):
-            done[row["arm"], row["span"]] = row["sums"]
-    todo = [(arm, span, args.seed) for span in spans for arm in compared if (arm.name, key(span)) not in done]
-    jobs = jobs_for(runtime) if len(todo) > 1 else 1
-    with path.open("a", encoding="utf-8") as file, processes(runtime, jobs, _replay) as replay:
+    names = {(arm.name, key(span)): f"{versions[arm.name]} {key(span)}" for span in spans for arm in compared}
+    todo = [(arm, span, args.seed) for span in spans for arm in compared if names[arm.name, key(span)] not in kept]
+    with processes(runtime, jobs_for(runtime) if len(todo) > 1 else 1, _replay) as replay:
         for i, ((arm, span, _), found) in enumerate(zip(todo, replay(todo), strict=True), 1):
-            done[arm.name, key(span)] = found
-            file.write(
-                json.dumps({"version": versions[arm.name], "arm": arm.name, "span": key(span), "sums": found}) + "\n"
-            )
-            file.flush()
+            kept[names[arm.name, key(span)]] = found
             report(f"{i} of {len(todo)} replays")
-    return done
+    return {which: kept[name] for which, name in names.items()}
 
 
 def version(runtime: Runtime, arm: Arm, seed: int) -> str:

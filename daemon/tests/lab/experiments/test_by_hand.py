@@ -238,3 +238,28 @@ def test_a_trial_is_the_run_in_small() -> None:
     assert (short.tokens, short.steps, short.warm_up_steps, short.guard_tokens, short.seed) == (41 * 2048, 41, 4, 41 * 2048, 7)  # fmt: skip
     with pytest.raises(Problem, match="give at least 2048"):
         weight_search.shortened(RECIPE, 2000, 0)
+
+
+def test_sessions_go_on_where_a_run_was_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each span by each arm once; another bundle's replays are no results of this one."""
+    served: list[str] = []
+
+    def replay(_: Any, job: Any) -> dict[str, Any]:
+        served.append(f"{job[0].name} {job[1].project}")
+        return {"joules": len(served)}
+
+    monkeypatch.setattr(sessions, "_replay", replay)
+    monkeypatch.setattr(sessions, "jobs_for", lambda _: 1)
+    monkeypatch.setattr(sessions, "version", lambda runtime, arm, seed: f"{runtime}-{arm.name}")
+    arms: Any = [SimpleNamespace(name="full"), SimpleNamespace(name="exact")]
+    spans: Any = [SimpleNamespace(project=name, before="", text="x = 1") for name in ("a", "b")]
+    args = argparse.Namespace(work=tmp_path, seed=0)
+
+    def serve(bundle: str, count: int) -> list[int]:
+        served.clear()
+        found = sessions._serve(bundle, arms, spans[:count], args, lambda _: None)  # type: ignore[arg-type]
+        return [sums["joules"] for sums in found.values()]
+
+    assert serve("old", 1) == [1, 2] and served == ["full a", "exact a"]
+    assert serve("old", 2) == [1, 2, 1, 2] and served == ["full b", "exact b"]
+    assert serve("new", 1) == [1, 2] and served == ["full a", "exact a"]
