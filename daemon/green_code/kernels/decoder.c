@@ -226,6 +226,20 @@ INLINE int closed(thread_pool *pool, int result) {
   return result;
 }
 
+// What follows attention in a layer. `following`: the matrix that is read next, to be fetched meanwhile.
+static void run_behind_attention(thread_pool *pool, const layer_task *t, const matrix *following) {
+  const layer *l = t->l;
+  const scratch *s = t->s;
+  const int rows = t->rows;
+  parallel_for(pool, quantise_attention_row, t, rows);
+  gemm(pool, &l->attention_out, &l->mlp_in, &s->input, rows, s->output, l->attention_out.outputs);
+  parallel_for(pool, mlp_norm_row, t, rows);
+  gemm(pool, &l->mlp_in, &l->mlp_out, &s->input, rows, s->output, l->mlp_in.outputs);
+  parallel_for(pool, activation_row, t, rows);
+  gemm(pool, &l->mlp_out, following, &s->input, rows, s->output, l->mlp_out.outputs);
+  parallel_for(pool, mlp_residual_row, t, rows);
+}
+
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are (all layers, kv_heads,
 // capacity, bytes of a position), laid out as attention.h says. Those of these layers are valid before `start`; the new ones are
 // written. `pool` is open, or null for one thread. It is closed at the end, or earlier where the threads stall each other.
@@ -249,13 +263,7 @@ int green_run_layers(const model *m, int first, int last, float *x, int start, i
       gemm(pool, &l->qkv, &l->attention_out, &s->input, some, s->output, l->qkv.outputs);
       parallel_for(pool, store_kv_block, &t, (t.start + some - 1) / KEY_BLOCK - t.start / KEY_BLOCK + 1);
       parallel_for(pool, attention_part, &t, (some + PAIR - 1) / PAIR * shares);
-      parallel_for(pool, quantise_attention_row, &t, some);
-      gemm(pool, &l->attention_out, &l->mlp_in, &s->input, some, s->output, l->attention_out.outputs);
-      parallel_for(pool, mlp_norm_row, &t, some);
-      gemm(pool, &l->mlp_in, &l->mlp_out, &s->input, some, s->output, l->mlp_in.outputs);
-      parallel_for(pool, activation_row, &t, some);
-      gemm(pool, &l->mlp_out, following, &s->input, some, s->output, l->mlp_out.outputs);
-      parallel_for(pool, mlp_residual_row, &t, some);
+      run_behind_attention(pool, &t, following);
     }
   }
   return closed(pool, 0);
@@ -293,13 +301,7 @@ int green_run_rows(const model *m, int first, int last, float *x, const int *sta
     gemm(pool, &l->qkv, &l->attention_out, &s->input, rows, s->output, l->qkv.outputs);
     parallel_for(pool, store_own_row, each, rows);
     parallel_for(pool, attend_own_row, each, rows);
-    parallel_for(pool, quantise_attention_row, &t, rows);
-    gemm(pool, &l->attention_out, &l->mlp_in, &s->input, rows, s->output, l->attention_out.outputs);
-    parallel_for(pool, mlp_norm_row, &t, rows);
-    gemm(pool, &l->mlp_in, &l->mlp_out, &s->input, rows, s->output, l->mlp_in.outputs);
-    parallel_for(pool, activation_row, &t, rows);
-    gemm(pool, &l->mlp_out, following, &s->input, rows, s->output, l->mlp_out.outputs);
-    parallel_for(pool, mlp_residual_row, &t, rows);
+    run_behind_attention(pool, &t, following);
   }
   return closed(pool, 0);
 }

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from green_code.decoding.kv_cache import KVCache
+from green_code.files import replace_file
 from green_code.models.backend import Backend
 from green_code.models.config import ModelConfig
 from green_code.problems import Problem
@@ -247,9 +248,7 @@ def _done(folder: Path, about: Mapping[str, Any], depths: Sequence[int]) -> tupl
 
 
 def _write(folder: Path, about: Mapping[str, Any], depths: Sequence[int], done: int) -> None:
-    part = folder / f"{_META}.part"
-    part.write_text(json.dumps({"about": about, "depths": list(depths), "done": done}), "utf-8")
-    part.replace(folder / _META)
+    replace_file(folder / _META, json.dumps({"about": about, "depths": list(depths), "done": done}))
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from green_code.files import replace_file
 from green_code.models.config import ModelConfig
 from green_code.models.device import compute_device, compute_dtype
 from green_code.models.torch_decoder import Decoder
@@ -97,6 +98,4 @@ def layers_done(folder: Path, about: Mapping[str, Any]) -> int:
 
 
 def _mark(folder: Path, about: Mapping[str, Any], layer: int) -> None:
-    part = folder / f"{_MARK}.part"
-    part.write_text(json.dumps({"about": dict(about), "layer": layer}), "utf-8")
-    part.replace(folder / _MARK)
+    replace_file(folder / _MARK, json.dumps({"about": dict(about), "layer": layer}))

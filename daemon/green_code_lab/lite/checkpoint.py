@@ -21,6 +21,7 @@ from torch.distributed.checkpoint import filesystem, state_dict_loader, state_di
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from green_code.files import replace_file
 from green_code.problems import Problem, in_one_line
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.sharding import local
@@ -45,9 +46,7 @@ def save(run: Path, recipe: Recipe, about: Mapping[str, Any], tensors: Tensors) 
         with _alone() as no_dist:
             state_dict_saver.save(tensors, checkpoint_id=folder, no_dist=no_dist)
         if first:
-            part = run / f"{STATE}.part"
-            part.write_text(json.dumps({**about, "recipe": asdict(recipe), "tensors": name}), "utf-8")
-            part.replace(run / STATE)
+            replace_file(run / STATE, json.dumps({**about, "recipe": asdict(recipe), "tensors": name}))
     except _FAILURES as error:
         if first:
             shutil.rmtree(folder, ignore_errors=True)
