@@ -41,7 +41,7 @@ from green_code.gpu.weights import Weights
 from green_code.kernels.packing import head_weight, lens_name
 from green_code.models.backend import Buffers, ExitParameters, ExitQuestion, TopToken, top_token_of
 from green_code.models.shapes import POSITIONS as LEARNED
-from green_code.models.torch_decoder import softcapped
+from green_code.models.torch_block import softcapped
 
 ROW_BUCKETS: Final = (1, 2, 4, 8, 16)
 _RING = 64  # control blocks on the host; the device may be so many calls behind

@@ -22,7 +22,8 @@ from green_code.models.adapters import Adapters
 from green_code.models.backend import TopToken
 from green_code.models.config import ModelConfig, Rope
 from green_code.models.svd_head import principal_directions
-from green_code.models.torch_decoder import Block, Decoder
+from green_code.models.torch_block import Block
+from green_code.models.torch_decoder import Decoder
 
 GEMMA = ModelConfig(
     family="gemma3_text", layers=6, width=192, heads=3, kv_heads=1, head_width=64, mlp_width=384, vocabulary=131,
