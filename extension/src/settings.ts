@@ -101,9 +101,9 @@ export function settingsForFront({ snooze, endpoint }: Pick<Snapshot, 'snooze' |
  */
 function withAllExclusions(raw: unknown): Readonly<Record<string, unknown>> {
   const found = vscode.workspace.getConfiguration(SECTION).inspect<unknown>('excludedFiles');
-  const lists = [raw, found?.globalValue ?? found?.defaultValue];
-  const excludedFiles = [...new Set(lists.flatMap((list) => list as readonly unknown[]))];
-  return isValid(SCHEMAS['greenCode.excludedFiles'], excludedFiles) && lists.every(Array.isArray) ? { excludedFiles } : { endpoint: '' };
+  const own = found?.globalValue ?? found?.defaultValue;
+  const both = Array.isArray(raw) && Array.isArray(own) ? [...new Set([...(raw as readonly unknown[]), ...(own as readonly unknown[])])] : null;
+  return isValid(SCHEMAS['greenCode.excludedFiles'], both) ? { excludedFiles: both } : { endpoint: '' };
 }
 
 /** What the extension uses. */
