@@ -39,7 +39,6 @@ from green_code_lab.lite.sharding import fill, shard
 
 _REPORT_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 300.0
-_SCORED_POSITIONS = 8_192  # per language, at each guard
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class TrainingInputs:
         base: reads the untouched weights, in a type. bos: the first token of every window.
         subject: identifies this base and corpus; a checkpoint resumes with equal ones only.
         infilling: the form of half of the windows, where the model is served with such prompts.
+        scored_positions: per language, at each guard. untouched: the untouched model's scores at these, where they are known.
     """
 
     config: ModelConfig
@@ -74,6 +74,8 @@ class TrainingInputs:
     subject: Mapping[str, str]
     start: Start = Start(None)
     infilling: Infilling | None = None
+    scored_positions: int = 8_192
+    untouched: Scores | None = None
 
 
 def train(
@@ -300,7 +302,7 @@ class _Run:
         """The last layer's held-out losses before any training, by language; those of the start are scored beside them."""
         if self._untouched is not None:  # a checkpoint resumes
             return self._untouched
-        start, scores = self._inputs.start.weights, self._score()
+        start, scores = self._inputs.start.weights, self._inputs.untouched or self._score()
         if start is not None:
             self._load(self._decoder, start if self._loads else None)
         self._add_scores(scores if start is None else self._score())
@@ -313,7 +315,7 @@ class _Run:
             found: Tensor = self._step_model(tokens, depths, None)[0]
             return found
 
-        return score(self._decoder, inputs.corpus, self._recipe.exits, _SCORED_POSITIONS, inputs.bos, sums)
+        return score(self._decoder, inputs.corpus, self._recipe.exits, inputs.scored_positions, inputs.bos, sums)
 
     def _guard(self, untouched: dict[str, float]) -> None:
         """Score held-out projects; every process does, so that all set the same weight of the last layer."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +15,9 @@ import torch
 
 from green_code.engine.loading import Runtime
 from green_code.problems import Problem
-from green_code_lab.experiments import baselines, drafts, energy, paper, propagation, quality, sessions, weight_search
+from green_code_lab.experiments import baselines, drafts, energy, paper, propagation, quality, sessions
 from green_code_lab.experiments.common import choose_rows
 from green_code_lab.experiments.windows import Spent, spend
-from green_code_lab.lite.recipe import Recipe
 from green_code_lab.replay import typist
 from green_code_lab.replay.spans import Span
 from tests.decoding.reference_forward import reference_forward
@@ -200,44 +198,6 @@ def test_sums_of_sessions_by_hand() -> None:
     per_100 = ("shown_per_100", "rejected_per_100", "requests_per_100", "joules_per_100_keys")
     assert [found[name] for name in per_100] == pytest.approx([20, 10, 50, 20])
     assert (found["taken"], found["wrong"], found["nothing"]) == (0.75, 0, 0.25)
-
-
-RECIPE = Recipe(
-    exit_groups=((2, 3), (4,)), weights=((2, 1.0), (3, 1.0), (4, 1.0), (6, 1.0)), tokens=4096, learning_rate=1e-3, warm_up_steps=1
-)  # fmt: skip
-
-
-def test_damage_beyond_the_defaults_own_is_paid_for() -> None:
-    assert weight_search.objective(0.5, 0.02, 0.03) == 0.5
-    assert weight_search.objective(0.5, 0.03, 0.02) == pytest.approx(0.4)
-    assert weight_search.objective(0.5, 0.0, -0.03) == 0.5, "as the untouched model's, where the default's got better"  # fmt: skip
-
-
-def test_weights_sum_as_the_recipes_and_the_known_ones_come_first() -> None:
-    tried = list[dict[int, float]]()
-
-    def attempt(recipe: Recipe) -> tuple[float, float]:
-        """Best where exit 2 weighs most; a light last layer is damaged."""
-        tried.append(dict(recipe.weights))
-        return tried[-1][2] / 4, 0.01 / tried[-1][6]
-
-    found = weight_search.search(RECIPE, 6, 7, attempt, lambda _: None)
-    assert tried[0] == dict(RECIPE.weights)
-    # The paper's: exits 2 and 3 of six layers share 0.7, of which one is drawn; exit 4 has 0.2, the last layer 0.1.
-    first = 2 * 0.7 / 1.9
-    factor = 4 / (first + 0.9 * first + 0.3)
-    assert tried[1] == pytest.approx({2: first * factor, 3: 0.9 * first * factor, 4: 0.2 * factor, 6: 0.1 * factor})  # fmt: skip
-    assert [sum(weights.values()) for weights in tried] == pytest.approx([4] * 7)
-    for trial in found:
-        score = weight_search.objective(trial["agreement"], trial["rise"], found[0]["rise"])
-        assert trial["score"] == pytest.approx(100 * score)
-
-
-def test_a_trial_is_the_run_in_small() -> None:
-    short = weight_search.shortened(replace(RECIPE, warm_up_steps=20), 41 * 2048, 7)
-    assert (short.tokens, short.steps, short.warm_up_steps, short.guard_tokens, short.seed) == (41 * 2048, 41, 4, 41 * 2048, 7)  # fmt: skip
-    with pytest.raises(Problem, match="give at least 2048"):
-        weight_search.shortened(RECIPE, 2000, 0)
 
 
 def test_sessions_go_on_where_a_run_was_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

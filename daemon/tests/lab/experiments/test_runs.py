@@ -18,9 +18,9 @@ from green_code.problems import Problem
 from green_code_lab.agent.rollouts import write_rollouts
 from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.shards import write_shards
-from green_code_lab.evaluation.metrics import mean
-from green_code_lab.experiments import baselines, energy, functions, quality, rewards, sessions, stops
+from green_code_lab.experiments import baselines, energy, functions, quality, rewards, sessions, stops, weight_search
 from green_code_lab.experiments.experiment import provenance
+from green_code_lab.experiments.small_model import SmallModel
 from green_code_lab.replay.service import serve_span
 from green_code_lab.replay.typist import Typed
 from tests.lab.agent.replayed import toy
@@ -266,10 +266,21 @@ def test_rewards(run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_weight_search(run: Run, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)
-    assert [trial["weights"] for trial in found["trials"]] == ["the default's", "the paper's, by its rule", "proposed, 2"]  # fmt: skip
-    assert found["trials"][0]["score"] == pytest.approx(100 * found["trials"][0]["agreement"], rel=1e-4)
-    assert mean([trial["agreement"] for trial in found["trials"]]) > 0
-    # Finished trials are not trained again.
-    monkeypatch.setattr("green_code_lab.experiments.weight_search.train", None)
-    assert run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)["trials"] == found["trials"]  # fmt: skip
+    scale = weight_search.Scale(SmallModel(4, 64, 64, 1024), tokens=512, positions=256, more_positions=512)
+    monkeypatch.setattr(weight_search, "Scale", lambda _: scale)
+    monkeypatch.setattr(weight_search, "_SEEDS", 2)
+    monkeypatch.setattr(weight_search, "usable_cores", lambda: 1)
+    words = ("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 12)
+    with pytest.raises(Problem, match=r"0 of 12 trials.*it goes on"):
+        run(*words, "--minutes", 1e-9)
+    found = run(*words)
+    models = [arm["model"] for arm in found["arms"]]
+    assert models == ["small, 4 layers"] * 5 + ["tiny-random, 6 layers"] * 4
+    for arms in (found["arms"][:5], found["arms"][5:]):
+        assert [arm["weights"] for arm in arms[:2]] == [weight_search.DEFAULT, weight_search.PAPER]
+    assert found["arms"][5]["score"] == pytest.approx(100 * found["arms"][5]["agreement"], rel=1e-4)
+    assert [row["depth"] for row in found["depths"]] == [1, 2, 3, 4] and "12 trials" in found["settings"]["search"]
+    # Finished trials are not trained again, of either model.
+    for module in ("weight_search", "weight_trials"):
+        monkeypatch.setattr(f"green_code_lab.experiments.{module}.train", None)
+    assert run(*words)["arms"] == found["arms"]
