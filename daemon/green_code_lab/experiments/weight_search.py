@@ -38,7 +38,15 @@ from green_code_lab.experiments.experiment import Args, Experiment, Found, Repor
 from green_code_lab.experiments.interim import Interim
 from green_code_lab.experiments.plots import Bars
 from green_code_lab.experiments.small_model import SmallModel, learned_weights, with_frequent_tokens
-from green_code_lab.experiments.weight_trials import Job, Outcome, SmallTrialsInProcesses, Trials, given, outcome_of
+from green_code_lab.experiments.weight_trials import (
+    Job,
+    Outcome,
+    SmallTrialsInProcesses,
+    Trials,
+    given,
+    outcome_of,
+    with_untouched_scores,
+)
 from green_code_lab.lite.recipe import PAPER_BUDGETS, Recipe, decayed, lite_recipe, recipe_named
 from green_code_lab.lite.scores import WINDOW
 from green_code_lab.lite.trainer import TrainingInputs, train
@@ -48,8 +56,9 @@ PENALTY = 10.0
 _SPAN = 10.0  # before scaling, weights lie from 1/_SPAN to _SPAN
 _RANDOM_TRIALS = 24  # before the estimator has something to estimate from
 _AT_ONCE = 4  # trials between two estimates; the same on every machine, so that the search is
-_BEST = 3  # proposed weights that are trained again; the whole model has one less
+_BEST = 3  # proposed weights that are trained again; one less in the whole model
 _SEEDS = 8
+_POSITIONS = 2_048  # per language that score the whole model
 _TOP_SHARE = 0.1  # of the trials: the best ones
 DEFAULT, PAPER = "the default's", "the paper's, by its rule"
 Weights = tuple[tuple[int, float], ...]
@@ -116,7 +125,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
             "bad_request",
             f"{len(found)} of {args.trials} trials, and no comparison of the best ones, were finished in {args.minutes:g} minutes; run the same command again: it goes on.",
         )
-    arms += at_full_scale(runtime, args, chosen[:-1], layers, kept, end, report)
+    arms += at_full_scale(runtime, args, chosen[: 1 + _BEST], layers, kept, end, report)
     exits = ", ".join(map(str, recipe.exits))
     whole = recipe_named("lite", runtime.layers_total, args.tokens)
     return {
@@ -125,7 +134,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
             "small model": f"{layers} layers, width {scale.model.width}, exits {exits}; {scale.model.vocabulary - 1:,} tokens, which are {share:.0%} of the corpus, and one for all others; first trained on {scale.model.learned:,} tokens",
             "search": f"{len(found)} trials of {recipe.tokens:,} tokens, {recipe.batch} sequences a step, rate {recipe.learning_rate:g}, seed {args.seed}; {scale.positions:,} positions per language",
             "further seeds": f"{_SEEDS}; {scale.more_positions:,} positions per language",
-            "whole model": f"exits {', '.join(map(str, whole.exits))} of {runtime.layers_total} layers; {args.tokens:,} tokens a trial, seed {args.seed}",
+            "whole model": f"exits {', '.join(map(str, whole.exits))} of {runtime.layers_total} layers; {args.tokens:,} tokens a trial, seed {args.seed}; {_POSITIONS:,} positions per language",
         },
         "arms": arms, "depths": by_depth(found, layers),
     }  # fmt: skip
@@ -225,13 +234,14 @@ def at_full_scale(
     def inputs() -> TrainingInputs:
         config, base = adapted_weights(find_model(args.model), bare_bundle(args.model))
         torch.set_num_threads(usable_cores())  # serving takes one
-        return TrainingInputs(config, lambda _: as_tensors(base), corpus, runtime.vocabulary.bos, subject)
+        whole = TrainingInputs(config, lambda _: as_tensors(base), corpus, runtime.vocabulary.bos, subject)
+        return with_untouched_scores(whole, recipe.exits, _POSITIONS)
 
     def attempt(jobs: Sequence[Job]) -> list[Outcome]:
-        ((tried, positions),) = jobs
+        ((tried, _),) = jobs
         run = args.work / "experiments" / f"weight-search-{trials.name(jobs[0])}"
         torch.compiler.reset()  # compiled as in a process of its own; after several models torch would stop compiling
-        train(replace(inputs(), scored_positions=positions), tried, run, report)
+        train(inputs(), tried, run, report)
         outcome = outcome_of(run, tried)
         shutil.rmtree(run)
         return [outcome]
@@ -240,7 +250,7 @@ def at_full_scale(
     for trial in chosen:
         own = dict(zip((DEFAULT, PAPER), (recipe.weights, paper_weights(recipe, layers)), strict=True))
         weights = own.get(trial.name) or carried(trial.weights, small_layers, recipe.weights, layers)
-        job = (replace(recipe, weights=weights), 8_192)
+        job = (replace(recipe, weights=weights), _POSITIONS)
         if time.monotonic() > end and job not in trials:
             break
         (outcome,) = trials([job])

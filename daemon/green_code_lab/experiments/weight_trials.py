@@ -20,7 +20,7 @@ from green_code_lab.experiments.interim import Interim
 from green_code_lab.lite import progress
 from green_code_lab.lite.monitors import worst_rise
 from green_code_lab.lite.recipe import Recipe
-from green_code_lab.lite.scores import Scores, score
+from green_code_lab.lite.scores import score
 from green_code_lab.lite.trainer import TrainingInputs, train
 
 Outcome = tuple[float, float]
@@ -67,24 +67,26 @@ class Trials:
         return hashlib.sha256(repr((job, sorted(self._subject.items()))).encode()).hexdigest()[:12]
 
 
-class SmallTrials:
-    """Trains a small model by each job.
+def with_untouched_scores(inputs: TrainingInputs, exits: tuple[int, ...], positions: int) -> TrainingInputs:
+    """Of a start at untouched weights, which are scored here rather than by each run. positions: per language."""
+    decoder = Decoder.load(inputs.config, inputs.base(torch.float32))
+    untouched = score(decoder, inputs.corpus, exits, positions, inputs.bos)
+    return replace(inputs, scored_positions=positions, untouched=untouched)
 
-    The untouched model's scores are computed once. Torch's threads are those of the process.
-    """
+
+class SmallTrials:
+    """Trains a small model by each job, in folders that do not stay. Torch's threads are those of the process."""
 
     def __init__(self, inputs: TrainingInputs) -> None:
-        self._inputs, self._untouched = inputs, dict[tuple[int, tuple[int, ...]], Scores]()
+        self._inputs, self._scored = inputs, dict[tuple[tuple[int, ...], int], TrainingInputs]()
 
     def __call__(self, job: Job) -> Outcome:
-        (recipe, positions), inputs = job, self._inputs
-        key = positions, recipe.exits
-        if key not in self._untouched:
-            decoder = Decoder.load(inputs.config, inputs.base(torch.float32))
-            self._untouched[key] = score(decoder, inputs.corpus, recipe.exits, positions, inputs.bos)
+        recipe, positions = job
+        key = recipe.exits, positions
+        if key not in self._scored:
+            self._scored[key] = with_untouched_scores(self._inputs, *key)
         with tempfile.TemporaryDirectory() as folder:
-            known = replace(inputs, scored_positions=positions, untouched=self._untouched[key])
-            train(known, recipe, Path(folder), lambda _: None)
+            train(self._scored[key], recipe, Path(folder), lambda _: None)
             return outcome_of(Path(folder), recipe)
 
 
