@@ -57,7 +57,7 @@ _SPAN = 10.0  # before scaling, weights lie from 1/_SPAN to _SPAN
 _RANDOM_TRIALS = 24  # before the estimator has something to estimate from
 _AT_ONCE = 4  # trials between two estimates; the same on every machine, so that the search is
 _BEST = 3  # proposed weights that are trained again; one less in the whole model
-_SEEDS = 8
+_SEEDS = 5
 _POSITIONS = 2_048  # per language that score the whole model
 _TOP_SHARE = 0.1  # of the trials: the best ones
 DEFAULT, PAPER = "the default's", "the paper's, by its rule"
@@ -70,19 +70,15 @@ class Scale:
     """How the small model is trained and scored in a trial; `positions` per language, in the search and with further seeds."""
 
     model: SmallModel
-    tokens: int = 6_144
-    batch: int = 1
+    tokens: int = 2_048
+    sequence: int = 128  # one a step: more steps for the same tokens
     rate: float = 2e-3
-    positions: int = 512
-    more_positions: int = 2_048
+    positions: int = 256
+    more_positions: int = 512
 
     def recipe(self, seed: int) -> Recipe:
-        own = replace(
-            lite_recipe(self.model.layers, self.tokens),
-            batch=self.batch,
-            micro_batch=self.batch,
-            learning_rate=self.rate,
-        )
+        own = lite_recipe(self.model.layers, self.tokens)
+        own = replace(own, sequence=self.sequence, batch=1, micro_batch=1, learning_rate=self.rate)
         return shortened(own, self.tokens, seed)
 
 
@@ -132,7 +128,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         "settings": {
             "data": f"the corpus of {len(corpus.languages)} languages, scored on its held-out projects",
             "small model": f"{layers} layers, width {scale.model.width}, exits {exits}; {scale.model.vocabulary - 1:,} tokens, which are {share:.0%} of the corpus, and one for all others; first trained on {scale.model.learned:,} tokens",
-            "search": f"{len(found)} trials of {recipe.tokens:,} tokens, {recipe.batch} sequences a step, rate {recipe.learning_rate:g}, seed {args.seed}; {scale.positions:,} positions per language",
+            "search": f"{len(found)} trials of {recipe.tokens:,} tokens, {recipe.tokens_per_step} a step, rate {recipe.learning_rate:g}, seed {args.seed}; {scale.positions:,} positions per language",
             "further seeds": f"{_SEEDS}; {scale.more_positions:,} positions per language",
             "whole model": f"exits {', '.join(map(str, whole.exits))} of {runtime.layers_total} layers; {args.tokens:,} tokens a trial, seed {args.seed}; {_POSITIONS:,} positions per language",
         },
