@@ -283,8 +283,8 @@ def by_depth(found: Sequence[Trial], layers: int) -> list[Found]:
 
 def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float:
     """Spearman's, without ties."""
-    ranks = [np.argsort(np.argsort(values)) for values in (left, right)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(values)) for values in (left, right))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def paper_weights(recipe: Recipe, layers: int) -> Weights:
