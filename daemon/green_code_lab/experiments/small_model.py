@@ -56,7 +56,7 @@ class SmallModel:
         """Of its first training: the last layer alone, without a teacher."""
         return Recipe(
             exit_groups=(), weights=((self.layers, 1.0),), tokens=self.learned, learning_rate=self.rate, warm_up_steps=20,
-            final_rate_share=0.1, weight_decay=0.01, document_starts=0.25, sequence=128, guard_tokens=self.learned,
+            final_rate_share=0.1, weight_decay=0.01, document_starts=0.25, batch=4, micro_batch=4, guard_tokens=self.learned,
             seed=self.seed,
         )  # fmt: skip
 
