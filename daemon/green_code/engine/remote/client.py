@@ -16,6 +16,7 @@ import httpx2
 
 from green_code.endpoints import Endpoint
 from green_code.engine.interfaces import EndpointProblem
+from green_code.problems import Problem
 
 CONNECT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 30.0
@@ -24,6 +25,8 @@ ANSWER_BYTES: Final = 1 << 20
 """Of a whole answer, at most."""
 LONGEST_WAIT_SECONDS: Final = 600.0
 """For which a server may ask before the next request (Retry-After)."""
+_REFUSED: Final = (400, 413, 422)
+"""Statuses of a request that the server cannot answer, though it may answer others."""
 
 
 class Client:
@@ -50,7 +53,7 @@ class Client:
         """
         with self._telling():
             async with self._response(method, address, body) as response:
-                if response.status_code in (400, 404, 405, 422, 501):
+                if response.status_code in (*_REFUSED, 404, 405, 501):
                     return None
                 self._check(response)
                 return b"".join([chunk async for chunk in self._limited(response, ANSWER_BYTES)])
@@ -59,7 +62,7 @@ class Client:
         """The events of a completion as they come, each a JSON text; one where the server does not stream. Closing it ends the request.
 
         Raises:
-            EndpointProblem: there is no answer, or its end is missing.
+            EndpointProblem: there is no answer, or its end is missing. Problem: the server refuses this request.
         """
         with self._telling():
             async with self._response("POST", self.endpoint.completions, body) as response:
@@ -102,6 +105,9 @@ class Client:
 
     def _check(self, response: httpx2.Response) -> None:
         status = response.status_code
+        if status in _REFUSED:
+            text = f"{self.endpoint.host} refuses this prompt ({status}); if that server's log says that it is too long, lower greenCode.maxPromptTokens."
+            raise Problem("endpoint_failed", text)
         if status in (401, 403):
             missing = "refuses the API key" if self._token() else "wants an API key"
             raise self._problem(f"{missing} ({status}). Run Green Code: Set API Key")

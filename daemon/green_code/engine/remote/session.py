@@ -100,6 +100,7 @@ class RemoteSession:
 
         Raises:
             EndpointProblem: the server does not answer, or with something else than a completion.
+            Problem: it refuses this prompt.
         """
         params["decoding"], params["threshold"] = "full", 1.0
         wall, cpu = time.monotonic(), time.process_time()

@@ -18,6 +18,7 @@ from green_code.engine.remote import session as session_module
 from green_code.engine.remote.answers import Piece, Unusable, models_of, piece_of, token_count
 from green_code.engine.remote.runtime import connect
 from green_code.engine.requests import completion_params
+from green_code.problems import Problem
 from tests.engine.remote.serving import Answer, Handler, Serving, models, openai, serving, streams
 from tests.examples import examples
 
@@ -86,7 +87,7 @@ BAD: dict[str, tuple[Answer, str]] = {
     "403": (replies(403), r"refuses the API key \(403\)"),
     "redirect": (replies(307, Location="http://127.0.0.1:9/v1/completions"), "redirects to another address"),
     "404": (replies(404), "no completions at this address"),
-    "400": (replies(400, CODE.encode()), "answers with the error 400"),
+    "402": (replies(402, CODE.encode()), "answers with the error 402"),
     "429": (replies(429, Retry_After="17"), r"has no time now \(429\)"),
     "503": (replies(503), r"has no time now \(503\)"),
     "500": (replies(500, CODE.encode()), "answers with the error 500"),
@@ -112,6 +113,14 @@ def test_each_failure_is_one_sentence_without_code_or_token(
     assert server.completions()[0][1]["Authorization"] == f"Bearer {TOKEN}"
     server.answers["/v1/completions"] = streams([openai(" a", -0.1), openai("", finish_reason="stop")])
     assert asked(server)["text"] == " a"
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_prompt_is_no_failure_of_the_server(server: Serving, status: int) -> None:
+    server.answers["/v1/completions"] = replies(status, CODE.encode())
+    with pytest.raises(Problem, match=rf"^127.0.0.1 refuses this prompt \({status}\); .*maxPromptTokens\.$") as caught:
+        asked(server)
+    assert not isinstance(caught.value, EndpointProblem) and caught.value.reason == "endpoint_failed"
 
 
 def test_no_redirect_is_followed(server: Serving) -> None:

@@ -75,6 +75,18 @@ async def test_after_a_failure_it_is_left_alone_for_a_while_and_longer_each_time
 
 
 @pytest.mark.asyncio
+async def test_a_prompt_that_it_refuses_closes_it_for_nobody(rig: Rig, server: Serving) -> None:
+    server.answers["/v1/completions"] = lambda handler: handler.reply(400, b"")
+    client, other = await rig.client(), await rig.client()
+    assert "refuses this prompt (400)" in await message_of(complete(client, "a", model=server.address))
+    status = await client.request(messages.STATUS, {})
+    assert (status["state"], status["model"]) == ("ready", server.address)
+    server.answers["/v1/completions"] = FINE
+    assert (await complete(other, "a", model=server.address))["text"] == " + b"
+    assert sum(path == "/v1/models" for path, *_ in server.requests) == 1, "it is connected still"
+
+
+@pytest.mark.asyncio
 async def test_a_token_that_comes_is_tried_at_once_and_stands_nowhere(
     rig: Rig, server: Serving, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
