@@ -67,12 +67,16 @@ class Runtime(Protocol):
         """Where it computes: "cpu", "cuda", "mps", or "remote": a serving engine does."""
 
     @property
+    def card(self) -> str:
+        """The GPU among several, as NVML names it; empty where none computes here."""
+
+    @property
     def notice(self) -> str:
         """What is less than usual because the device has little room, as a part of a sentence; mostly empty."""
 
     @property
     def idle_watts(self) -> float:
-        """What the device draws because the model is resident; 0 where it is not measured apart."""
+        """What the device draws because models are resident on it; 0 where it is not measured apart."""
 
     @property
     def layers_total(self) -> int: ...

@@ -56,6 +56,11 @@ class Models:
     def __iter__(self) -> Iterator[ModelHolder]:
         return iter(tuple(self._holders))
 
+    @property
+    def loaded(self) -> list[LoadedModel]:
+        """Those that are resident."""
+        return [holder.loaded for holder in self._holders if holder.loaded is not None]
+
     def of(self, user: object) -> ModelHolder | None:
         """The model that a user asked for last; without one, the model that any user asked for last."""
         own = (holder for holder in self._holders if user in holder.users)

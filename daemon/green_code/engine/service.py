@@ -24,6 +24,7 @@ from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
 from green_code.engine.holder import ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
+from green_code.engine.idle_draw import IdleDraw
 from green_code.engine.interfaces import DeviceProblem, LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, idle_row, ledger_row
 from green_code.engine.loaded_model import LoadedModel
@@ -74,9 +75,10 @@ class Service:
         self._tokens = {} if tokens is None else tokens
         self._ledger = ledger
         self._stop = stop
-        self._models = Models(load, self._send_status, clock, on_released=self._book_idle)
+        self._models = Models(load, self._send_status, clock, on_released=self._released)
         self._clock = clock
         self._ladder = IdleLadder(clock)
+        self._idle_draw = IdleDraw(clock)
         self._last_peer_left_at: float | None = clock()  # a front may end before its hello
         self._peers: dict[Connection, Peer] = {}
         self._newest: dict[str, Job] = {}
@@ -270,10 +272,15 @@ class Service:
         result["id"] = new_id()
         self._store(check_row(job.params, result), job.owner)
 
-    def _book_idle(self, loaded: LoadedModel, least_seconds: float = 0.0) -> None:
-        """Add what a device drew because the model is resident."""
-        if joules := loaded.idle_joules(least_seconds):
-            self._store(idle_row(loaded, joules), None)
+    def _released(self, loaded: LoadedModel) -> None:
+        """Add what its card drew until now: the model may be the last one there."""
+        beside = (other for other in self._models.loaded if other.runtime.card == loaded.runtime.card)
+        self._book_idle([loaded, *beside])
+
+    def _book_idle(self, models: list[LoadedModel], least_seconds: float = 0.0) -> None:
+        """Add what cards drew because these models are resident."""
+        for model, joules in self._idle_draw.book(models, least_seconds):
+            self._store(idle_row(model, joules), None)
 
     # --- costs --------------------------------------------------------------------------------------------
     def _begin_measuring(self, holder: ModelHolder, loaded: LoadedModel) -> None:
@@ -364,9 +371,7 @@ class Service:
         for holder in self._models:
             holder.check_progress()
         self._models.release_unused()
-        for holder in self._models:
-            if holder.loaded is not None:
-                self._book_idle(holder.loaded, IDLE_BOOKING_SECONDS)
+        self._book_idle(self._models.loaded, IDLE_BOOKING_SECONDS)
         if self._work or any(holder.loading and not holder.stalled for holder in self._models):
             self._ladder.touch()
             return

@@ -117,7 +117,7 @@ class FakeRuntime:
     energy_source = "estimate"
     reads_snippets = False
     device = "cpu"
-    notice = ""
+    card = notice = ""
     idle_watts = 0.0
     calibration: Mapping[str, Any] = MappingProxyType({})
 

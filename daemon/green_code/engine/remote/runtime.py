@@ -49,7 +49,7 @@ def connect(address: str, tokens: Mapping[str, str], progress: Progress = lambda
 class RemoteRuntime:
     """See `interfaces.Runtime`. One thread at a time uses it."""
 
-    bundle = ""
+    bundle = card = ""
     device = REMOTE
     layers_total = 0
     exits: tuple[int, ...] = ()
