@@ -245,6 +245,7 @@ async def test_an_engine_that_has_lost_its_device_answers_and_ends_when_nobody_t
     assert answer["text"] and loader.devices == ["cuda", "cpu"]
     gpu_rig.service.idle_tick()
     assert not gpu_rig.stopped.is_set(), "somebody types"
+    await until(lambda: not gpu_rig.service._work)
     gpu_rig.now += RESTART_SECONDS + 1
     gpu_rig.service.idle_tick()
     assert gpu_rig.stopped.is_set()
@@ -280,6 +281,7 @@ async def test_a_full_memory_is_no_lost_device(gpu_rig: Rig, monkeypatch: pytest
     monkeypatch.setattr(device, "is_lost", lambda name: False)
     client = await gpu_rig.client()
     await asyncio.wait_for(complete(client, device="cuda"), 10)
+    await until(lambda: not gpu_rig.service._work)
     gpu_rig.now += RESTART_SECONDS + 1
     gpu_rig.service.idle_tick()
     assert not gpu_rig.stopped.is_set()
