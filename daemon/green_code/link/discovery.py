@@ -73,6 +73,11 @@ class Place:
         return self.folder / f"{self.name}-start.lock"
 
     @property
+    def losses_path(self) -> Path:
+        """How often engines in a row have lost their device."""
+        return self.folder / f"{self.name}-device-losses"
+
+    @property
     def log_path(self) -> Path:
         """The engine's rotating log."""
         return self.folder / f"{self.name}.log"
