@@ -1,6 +1,5 @@
 """A loaded model with its sessions. Their memory is bounded: by number, by bytes, and by the life of the windows that they belong to.
 
-A device that draws power while it waits does so because the model is resident. These joules are booked by the time, as rows of their own.
 Must not know: how a model is loaded, or what else is.
 """
 
@@ -32,7 +31,7 @@ class LoadedModel:
     def __init__(
         self, wanted: Wanted, runtime: Runtime, shadow: ShadowChecks, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.wanted, self._clock, self._booked_at = wanted, clock, clock()
+        self.wanted, self.loaded_at = wanted, clock()
         self.runtime = runtime
         self.shadow = shadow
         self.closed = self._failed_to_measure = False
@@ -73,14 +72,6 @@ class LoadedModel:
             _, (_, oldest) = self._sessions.popitem(last=False)
             oldest.trim()
         return result
-
-    def idle_joules(self, least_seconds: float = 0.0) -> float:
-        """What the device has drawn since the last call because the model is resident; 0 where it was less than `least_seconds` ago."""
-        now = self._clock()
-        if (seconds := now - self._booked_at) < least_seconds:
-            return 0.0
-        self._booked_at = now
-        return self.runtime.idle_watts * seconds
 
     def _holds_too_much(self) -> bool:
         held = sum(session.cache_bytes for _, session in self._sessions.values())

@@ -135,6 +135,7 @@ class Runtime:
         self.prefill_exit = bundle.prefill_exit if bundle else None
         self.layers_total = opened.decoder.config.layers
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
+        self.card = opened.decoder.gpu or ""
         classifier = contents.classifier
         self.agent = agent_for(classifier, self.decoder) if classifier else None
         self.ngrams, self.costs = contents.ngrams, costs

@@ -19,6 +19,7 @@ from typing import Final
 
 from green_code.battery import Battery
 from green_code.endpoints import is_endpoint, parse_endpoint
+from green_code.engine.device_losses import DeviceLosses
 from green_code.engine.holder import ModelHolder, Shared
 from green_code.engine.idle import LEFT_SECONDS
 from green_code.engine.interfaces import LoadRuntime
@@ -41,6 +42,7 @@ class Models:
     def __init__(
         self,
         load: LoadRuntime,
+        losses: DeviceLosses,
         on_status: Callable[[ModelHolder], None],
         clock: Callable[[], float],
         on_battery: Callable[[], bool] | None = None,
@@ -48,13 +50,18 @@ class Models:
     ) -> None:
         compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
         self.shared = Shared(
-            load, compute, clock, on_battery or Battery(), self._make_room, on_status, self._loaded, on_released
+            load, compute, losses, clock, on_battery or Battery(), self._make_room, on_status, self._loaded, on_released
         )
         self._holders: list[ModelHolder] = []
         self._order = itertools.count()
 
     def __iter__(self) -> Iterator[ModelHolder]:
         return iter(tuple(self._holders))
+
+    @property
+    def loaded(self) -> list[LoadedModel]:
+        """Those that are resident."""
+        return [holder.loaded for holder in self._holders if holder.loaded is not None]
 
     def of(self, user: object) -> ModelHolder | None:
         """The model that a user asked for last; without one, the model that any user asked for last."""
@@ -115,7 +122,7 @@ class Models:
                 holder.bundle_changed()
 
     def try_again(self, origin: str) -> None:
-        """A serving engine has another token than before."""
+        """A server has another API key than before."""
         for holder in self._holders:
             if is_endpoint(holder.name) and parse_endpoint(holder.name).origin == origin:
                 holder.try_again()

@@ -16,14 +16,17 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, cast
 
 import psutil
 
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
+from green_code.engine.device_losses import RESTART_SECONDS, DeviceLosses
 from green_code.engine.holder import ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
+from green_code.engine.idle_draw import IdleDraw
 from green_code.engine.interfaces import DeviceProblem, LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, idle_row, ledger_row
 from green_code.engine.loaded_model import LoadedModel
@@ -45,9 +48,6 @@ ENERGY_SECONDS: Final = 1.0
 IDLE_BOOKING_SECONDS: Final = 300.0
 """Between two rows of what a device drew because a model is resident."""
 
-RESTART_SECONDS: Final = 10.0
-"""Without a request, after which an engine whose device is lost ends, so that a new one can use it."""
-
 JOBS_AT_MOST: Final = 100
 """Requests of a peer that wait for their answers."""
 
@@ -58,25 +58,29 @@ class Service:
     Args:
         load: loads the runtime of a model's name.
         ledger: stores a row per completion.
+        losses: file that keeps for later engines how often the device was lost.
         stop: ends the process; called once.
         clock: monotonic seconds; replaced in tests.
-        tokens: of serving engines, by origin, for `load`; clients send them.
+        api_keys: of servers, by origin, for `load`; clients send them.
     """
 
     def __init__(
         self,
         load: LoadRuntime,
         ledger: Ledger,
+        losses: Path,
         stop: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
-        tokens: dict[str, str] | None = None,
+        api_keys: dict[str, str] | None = None,
     ) -> None:
-        self._tokens = {} if tokens is None else tokens
+        self._api_keys = {} if api_keys is None else api_keys
         self._ledger = ledger
         self._stop = stop
-        self._models = Models(load, self._send_status, clock, on_released=self._book_idle)
+        self._losses = DeviceLosses(losses, clock)
+        self._models = Models(load, self._losses, self._send_status, clock, on_released=self._released)
         self._clock = clock
         self._ladder = IdleLadder(clock)
+        self._idle_draw = IdleDraw(clock)
         self._last_peer_left_at: float | None = clock()  # a front may end before its hello
         self._peers: dict[Connection, Peer] = {}
         self._newest: dict[str, Job] = {}
@@ -122,7 +126,7 @@ class Service:
         return answer
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `shown`, `accepted`, `retained` and `token`."""
+        """`cancel`, `shown`, `accepted`, `retained` and `api_key`."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
@@ -146,10 +150,10 @@ class Service:
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
-        elif method == messages.TOKEN:
-            origin, token = params["endpoint"], params["token"]
-            if self._tokens.get(origin, "") != token:
-                self._tokens[origin] = token
+        elif method == messages.API_KEY:
+            origin, api_key = params["endpoint"], params["api_key"]
+            if self._api_keys.get(origin, "") != api_key:
+                self._api_keys[origin] = api_key
                 self._models.try_again(origin)
         else:
             raise Problem("bad_request", f"Bad request: {method} is a request, which has an id.")
@@ -270,10 +274,15 @@ class Service:
         result["id"] = new_id()
         self._store(check_row(job.params, result), job.owner)
 
-    def _book_idle(self, loaded: LoadedModel, least_seconds: float = 0.0) -> None:
-        """Add what a device drew because the model is resident."""
-        if joules := loaded.idle_joules(least_seconds):
-            self._store(idle_row(loaded, joules), None)
+    def _released(self, loaded: LoadedModel) -> None:
+        """Add what its card drew until now: the model may be the last one there."""
+        beside = (other for other in self._models.loaded if other.runtime.card == loaded.runtime.card)
+        self._book_idle([loaded, *beside])
+
+    def _book_idle(self, models: list[LoadedModel], least_seconds: float = 0.0) -> None:
+        """Add what cards drew because these models are resident."""
+        for model, joules in self._idle_draw.book(models, least_seconds):
+            self._store(idle_row(model, joules), None)
 
     # --- costs --------------------------------------------------------------------------------------------
     def _begin_measuring(self, holder: ModelHolder, loaded: LoadedModel) -> None:
@@ -364,9 +373,7 @@ class Service:
         for holder in self._models:
             holder.check_progress()
         self._models.release_unused()
-        for holder in self._models:
-            if holder.loaded is not None:
-                self._book_idle(holder.loaded, IDLE_BOOKING_SECONDS)
+        self._book_idle(self._models.loaded, IDLE_BOOKING_SECONDS)
         if self._work or any(holder.loading and not holder.stalled for holder in self._models):
             self._ladder.touch()
             return
@@ -374,7 +381,8 @@ class Service:
             log.info("idle: the last peer has disconnected")
             self._stop()
             return
-        if self._ladder.idle_seconds >= RESTART_SECONDS and any(holder.device_lost for holder in self._models):
+        lost = any(holder.device_lost for holder in self._models) and self._losses.restart_is_due
+        if lost and self._ladder.idle_seconds >= RESTART_SECONDS:
             log.info("idle: the device is lost; one of the fronts restarts the engine")
             self._stop()
             return

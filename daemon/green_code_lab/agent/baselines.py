@@ -16,7 +16,7 @@ import torch
 from green_code.decoding.exit_classifier import EXIT
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import Typing
-from green_code_lab.agent.networks import ExitModule
+from green_code_lab.agent.networks import Actor
 from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
 
@@ -121,7 +121,7 @@ def _greedy(rollouts: Rollouts, rows: np.ndarray) -> Any:
     return rollouts.greedy[np.searchsorted(rollouts.starts, rows, side="right") - 1]
 
 
-def agent(family: str, network: ExitModule, threshold: float, prices: TokenPrices) -> Baseline:
+def agent(family: str, network: Actor, threshold: float, prices: TokenPrices) -> Baseline:
     @torch.no_grad()
     def choose(environment: ExitEnvironment) -> Any:
         probability = network(*environment.observe()).softmax(-1)[:, EXIT].numpy()
@@ -154,13 +154,13 @@ def sigmoid(log_odds: np.ndarray) -> Any:
     return 1 / (1 + np.exp(-log_odds.astype(np.float64)))
 
 
-def agents(networks: Mapping[str, ExitModule], prices: TokenPrices) -> Iterator[Baseline]:
+def agents(networks: Mapping[str, Actor], prices: TokenPrices) -> Iterator[Baseline]:
     """Each at each threshold."""
     for name, network in networks.items():
         yield from (agent(name, network, threshold, prices) for threshold in THRESHOLDS)
 
 
-def all_baselines(networks: Mapping[str, ExitModule], rollouts: Rollouts, prices: TokenPrices) -> Iterator[Baseline]:
+def all_baselines(networks: Mapping[str, Actor], rollouts: Rollouts, prices: TokenPrices) -> Iterator[Baseline]:
     """Agents at each threshold, and everything they are compared with."""
     yield from agents(networks, prices)
     yield from map(confidence, _CONFIDENCES)

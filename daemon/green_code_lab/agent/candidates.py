@@ -14,7 +14,7 @@ from green_code_lab.agent import ppo, supervised
 from green_code_lab.agent.baselines import Score, at_equal_cost
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
-from green_code_lab.agent.networks import ExitModule
+from green_code_lab.agent.networks import Actor, ExitModule
 from green_code_lab.agent.paper_environment import PaperEnvironment, Rewards
 from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
@@ -38,22 +38,22 @@ def train_candidates(
     rollouts: Rollouts,
     prices: TokenPrices,
     prefill_exit: int | None,
-    seed: int,
+    arguments: ppo.Arguments,
     logs: Path,
     reward: str,
     rewards: Rewards,
     report: Callable[[str], None] = print,
 ) -> dict[str, Candidate]:
-    """By supervision, by PPO, and by PPO from the supervised one; with the paper's rewards by PPO alone.
+    """By supervision, by PPO with `arguments`, and by PPO from the supervised one; with the paper's rewards by PPO alone.
 
     A run that a monitor stops is reported and left out.
 
     Raises Problem where the only run was stopped.
     """
-    arguments = replace(ppo.Arguments(), seed=seed)
+    seed = arguments.seed
     if reward == "paper":
         actor = train_by_paper(rollouts, rewards, arguments, logs / f"{PPO}.jsonl", report)
-        return {PPO: Candidate(actor, asdict(arguments))}
+        return {PPO: _candidate(actor, arguments)}
     fit = replace(supervised.Arguments(), seed=seed)
     fitted = supervised.train(rollouts, prices, prefill_exit, fit, report)
     found = {SUPERVISED: Candidate(fitted, asdict(fit))}
@@ -67,20 +67,31 @@ def train_candidates(
         except Problem as problem:
             report(f"{name} is left out: {problem}")
         else:
-            found[name] = Candidate(actor, asdict(chosen))
+            found[name] = _candidate(actor, chosen)
     return found
 
 
+def _candidate(actor: Actor, arguments: ppo.Arguments) -> Candidate:
+    assert isinstance(actor, ExitModule)  # what bundles have
+    return Candidate(actor, asdict(arguments))
+
+
 def train_by_paper(
-    rollouts: Rollouts, rewards: Rewards, arguments: ppo.Arguments, log: Path, report: Callable[[str], None]
-) -> ExitModule:
+    rollouts: Rollouts,
+    rewards: Rewards,
+    arguments: ppo.Arguments,
+    log: Path,
+    report: Callable[[str], None],
+    network: type[Actor] = ExitModule,
+) -> Actor:
     """PPO on the paper's rewards; the hidden state is the only input.
 
     Raises Problem where a monitor stopped the run.
     """
     environment = PaperEnvironment(rollouts, rewards, arguments.environments, arguments.seed)
-    actor = ppo.train(environment, arguments, log, None, report).actor
-    actor.inner.weight[:, -EXTRA_FEATURES:] = 0  # their input was 0 in training
+    actor = ppo.train(environment, arguments, log, None, report, network).actor
+    if isinstance(actor, ExitModule):
+        actor.inner.weight[:, -EXTRA_FEATURES:] = 0  # their input was 0 in training
     return actor
 
 

@@ -27,8 +27,8 @@ def features(states: Tensor, pending: Tensor, log_odds: Tensor, margin: Tensor) 
     return torch.cat((unit, torch.stack((pending_feature, clipped, margin.float()), -1)), dim=-1)
 
 
-class ExitModule(nn.Module):
-    """See `ExitClassifier`.
+class Actor(nn.Module):
+    """Logits of both actions at an exit.
 
     Args:
         width: C of the base model. exits: their depths, ascending.
@@ -36,18 +36,41 @@ class ExitModule(nn.Module):
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
-        self.exits = tuple(exits)
+        self.width, self.exits = width, tuple(exits)
+
+    def forward(self, inputs: Tensor, exit_index: Tensor) -> Tensor:
+        """(…, C + EXTRA_FEATURES) features and (…) index of the exit → (…, 2) logits of CONTINUE and EXIT."""
+        raise NotImplementedError
+
+
+class ExitModule(Actor):
+    """See `ExitClassifier`."""
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__(width, exits)
         self.inner = nn.Linear(width + EXTRA_FEATURES, HIDDEN_UNITS)
         self.exit_bias = nn.Embedding(len(self.exits), HIDDEN_UNITS)
         self.action = nn.Linear(HIDDEN_UNITS, 2)
 
     def forward(self, inputs: Tensor, exit_index: Tensor) -> Tensor:
-        """(…, C + EXTRA_FEATURES) features and (…) index of the exit → (…, 2) logits of CONTINUE and EXIT."""
         return self.action(torch.tanh(self.inner(inputs) + self.exit_bias(exit_index)))  # type: ignore[no-any-return]
 
     def frozen(self) -> ExitClassifier:
         """A copy for decoding."""
         return ExitClassifier(self.exits, _parameters(self))
+
+
+class PaperModule(Actor):
+    """GREEN-CODE's policy (arXiv 2501.11006; MlpPolicy of Stable-Baselines3): two layers of 64 over the hidden state, which is all it
+    sees. It is for comparison: bundles have `ExitClassifier`.
+    """
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__(width, exits)
+        self.layers = nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 2))
+
+    def forward(self, inputs: Tensor, exit_index: Tensor) -> Tensor:
+        return self.layers(inputs[..., :-EXTRA_FEATURES])  # type: ignore[no-any-return]
 
 
 class StopModule(nn.Sequential):

@@ -45,9 +45,7 @@ class PaperEnvironment:
     def __init__(self, rollouts: Rollouts, rewards: Rewards, count: int, seed: int) -> None:
         self.rollouts, self.rewards, self.count = rollouts, rewards, count
         self._random = np.random.default_rng(seed)
-        self._layer = np.array([*rollouts.exits, rollouts.layers]) - 1  # from 0
         self._chunks = np.flatnonzero(rollouts.greedy)
-        self._agrees = rollouts.agrees
         self.exit, self.row, self._end = np.zeros((3, count), np.int64)
         self._draw(np.ones(count, bool))
 
@@ -67,25 +65,44 @@ class PaperEnvironment:
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Act; returns rewards (count,) and whether the completion ended."""
-        rewards, last = self.rewards, len(self._layer) - 2
-        layer, following = self._layer[self.exit], self._layer[self.exit + 1]
-        first = self.rollouts.first_right[self.row] - 1  # l*
-        right = self._agrees[self.row, self.exit]
-        best = np.searchsorted(self._layer[:-1], first)  # e*; the last layer is no exit
-        exiting = np.select(
-            [self.exit == best, right, layer < first],
-            [1.0, -rewards.alpha * (layer - first), -rewards.beta * (first - layer)],
-            -rewards.epsilon,
-        )
-        going_on = np.where(layer < first, 1.0, -rewards.gamma * (following - first))
         leave = action == EXIT
-        scaled = np.where(leave, exiting, going_on) / (rewards.gamma * self._layer[last])
-        at_end = ~leave & (self.exit == last)
-        reward = np.where(at_end & (first == self._layer[-1]), 1.0, scaled)
-        done = leave | at_end
+        reward = np.where(leave, *rewards_of(self.rollouts, self.rewards, self.row, self.exit))
+        done = leave | (self.exit == len(self.rollouts.exits) - 1)
         self.exit = np.where(done, 0, self.exit + 1)
         self.row += done
         ended = done & (self.row == self._end)
         if ended.any():
             self._draw(ended)
         return reward, ended
+
+
+def rewards_of(
+    rollouts: Rollouts, rewards: Rewards, row: np.ndarray, exit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of leaving and of going on, at an exit (index) of each row."""
+    layers = np.array([*rollouts.exits, rollouts.layers]) - 1  # from 0
+    layer, following, last = layers[exit], layers[exit + 1], len(layers) - 2
+    first = rollouts.first_right[row] - 1  # l*
+    right = rollouts.exit_tokens[row, exit] == rollouts.final_tokens[row]
+    best = np.searchsorted(layers[:-1], first)  # e*; the last layer is no exit
+    leaving = np.select(
+        [exit == best, right, layer < first],
+        [1.0, -rewards.alpha * (layer - first), -rewards.beta * (first - layer)],
+        -rewards.epsilon,
+    )
+    going_on = np.where(layer < first, 1.0, -rewards.gamma * (following - first))
+    scale = rewards.gamma * layers[last]
+    at_end = (exit == last) & (first == layers[-1])
+    return leaving / scale, np.where(at_end, 1.0, going_on / scale)
+
+
+def sums_of_rewards(rollouts: Rollouts, rewards: Rewards) -> np.ndarray:
+    """(P, X + 1): what a token earns in all if it leaves at each exit, and at full depth."""
+    exits = range(len(rollouts.exits))
+    rows = np.arange(len(rollouts.final_tokens))
+    leaving, going_on = zip(
+        *(rewards_of(rollouts, rewards, rows, np.full_like(rows, exit)) for exit in exits), strict=True
+    )
+    before: np.ndarray = np.cumsum([np.zeros(len(rows)), *going_on], axis=0).T
+    result: np.ndarray = before + np.stack((*leaving, np.zeros(len(rows))), axis=1)
+    return result

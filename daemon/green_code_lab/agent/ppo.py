@@ -4,7 +4,7 @@ Details, each number repeated at its line:
   1. vectorised replay: (steps, environments) tensors      2. orthogonal initialisation, gain by head
   3. generalised advantages, backwards; an episode's end is terminal, a cut rollout is bootstrapped
   4. advantages normalised a minibatch                     5. clipped policy objective
-  6. values in units of a window's rewards, unclipped      7. entropy bonus
+  6. values in units of `value_unit`, unclipped            7. entropy bonus
   8. gradients clipped, actor and critic apart             9. linear annealing of the rate
  10. updates of a rollout end early when KL passes its limit
  11. only the critic's input has how much of the episode is left
@@ -30,7 +30,7 @@ from green_code.decoding.exit_classifier import EXIT, HIDDEN_UNITS
 from green_code.kernels.binding import EXTRA_FEATURES
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.monitors import Monitor
-from green_code_lab.agent.networks import ExitModule
+from green_code_lab.agent.networks import Actor, ExitModule
 from green_code_lab.agent.paper_environment import PaperEnvironment
 
 Environment = ExitEnvironment | PaperEnvironment
@@ -51,9 +51,18 @@ class Arguments:
     clip: float = 0.2
     entropy: float = 0.06  # high, so that P(exit) grades confidence for the threshold
     gradient_clip: float = 0.5
-    kl_limit: float = 0.03
+    kl_limit: float | None = 0.03  # None: nothing ends a rollout's updates early, or the run
+    value_unit: float | None = None  # in rewards; None: the first window's sum
     critic_alone: int = 5  # updates, where the actor continues from a fitted network
     seed: int = 420
+
+
+PAPER = Arguments(
+    environments=16, steps=256, updates=123, minibatches=8, epochs=6, learning_rate=5e-5, discount=0.99, gae_lambda=0.95, clip=0.2,
+    entropy=0.0, gradient_clip=0.5, kl_limit=None, value_unit=1.0, critic_alone=0,
+)  # fmt: skip
+"""GREEN-CODE's (arXiv 2501.11006, its repository's README, and defaults of Stable-Baselines3): 500,000 steps, 4,096 a rollout. They are
+of 16 environments rather than of one, for speed: episodes are far shorter than a rollout, so little changes."""
 
 
 def advantages(
@@ -81,19 +90,21 @@ def train(
     log: Path,
     start: ExitModule | None = None,
     report: Callable[[str], None] = print,
+    network: type[Actor] = ExitModule,
 ) -> ActorCritic:
-    """Train an agent, from `start` if given. `log` gets the arguments, then a JSON line an update.
+    """Train an agent, from `start` if given. `log` gets the arguments, then a JSON line an update. `network`: the actor's class.
 
     Raises Problem where a monitor stopped the run.
     """
     a = arguments
     torch.manual_seed(a.seed)
     exits = environment.rollouts.exits
-    agent = ActorCritic(environment.rollouts.states.shape[2], exits)
+    agent = ActorCritic(environment.rollouts.states.shape[2], exits, network)
     if start is not None:
         agent.actor.load_state_dict(start.state_dict())
     optimiser = torch.optim.Adam(agent.parameters(), lr=a.learning_rate, eps=1e-5)
-    monitor, scale = Monitor(len(exits), a.kl_limit), 0.0
+    monitor = Monitor(len(exits), a.kl_limit) if a.kl_limit is not None else None
+    scale = a.value_unit
     running, mean_return = torch.zeros(environment.count), 0.0
     log.write_text(json.dumps(asdict(a)) + "\n")
     for update in range(a.updates):
@@ -101,7 +112,8 @@ def train(
         replayed, last_value = _replay(environment, agent, a.steps)
         finished = _returns(running, replayed)
         mean_return = finished.mean().item() if len(finished) else mean_return
-        scale = scale or max(1e-6, replayed.rewards.abs().sum(0).mean().item())  # 6.
+        if scale is None:  # 6.
+            scale = max(1e-6, replayed.rewards.abs().sum(0).mean().item())
         gains = advantages(
             replayed.rewards / scale, replayed.values, replayed.ended, last_value, a.discount, a.gae_lambda
         )
@@ -110,7 +122,8 @@ def train(
         row = {"update": update, "return": mean_return, "exits": left_at.tolist(), **figures}
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        monitor.check(mean_return, left_at, int((replayed.exits == 0).sum()), figures)
+        if monitor is not None:
+            monitor.check(mean_return, left_at, int((replayed.exits == 0).sum()), figures)
         if update % 10 == 9:
             report(
                 f"PPO {update + 1}/{a.updates}  return {mean_return:.3f}  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
@@ -143,12 +156,15 @@ class Critic(nn.Module):
 class ActorCritic(nn.Module):
     """Separate networks for policy and value, as in the paper (SB3's MlpPolicy)."""
 
-    def __init__(self, width: int, exits: Sequence[int]) -> None:
+    def __init__(self, width: int, exits: Sequence[int], network: type[Actor]) -> None:
         super().__init__()
-        self.actor = ExitModule(width, exits)
-        _orthogonal(self.actor.inner, np.sqrt(2))
-        nn.init.zeros_(self.actor.exit_bias.weight)
-        _orthogonal(self.actor.action, 0.01)
+        self.actor = network(width, exits)
+        *inner, last = (layer for layer in self.actor.modules() if isinstance(layer, nn.Linear))
+        for layer in inner:
+            _orthogonal(layer, np.sqrt(2))
+        _orthogonal(last, 0.01)
+        if isinstance(self.actor, ExitModule):
+            nn.init.zeros_(self.actor.exit_bias.weight)
         self.critic = Critic(width, exits)
 
 
@@ -205,6 +221,7 @@ def _update(
     gains = gains.flatten(0, 1)
     returns = gains + values
     size = len(gains) // a.minibatches
+    kl_limit = math.inf if a.kl_limit is None else a.kl_limit
     kl = entropy = policy_loss = value_loss = torch.tensor(0.0)
     for _ in range(a.epochs):
         order = torch.randperm(len(gains))
@@ -214,7 +231,7 @@ def _update(
             log_ratio = choice.log_prob(actions[pick]) - old_log[pick]  # type: ignore[no-untyped-call]
             ratio = log_ratio.exp()
             kl = (ratio - 1 - log_ratio).mean().detach()  # Schulman's low-variance estimate
-            if kl > a.kl_limit:  # 10.
+            if kl > kl_limit:  # 10.
                 break
             gain = gains[pick]
             gain = (gain - gain.mean()) / (gain.std() + 1e-8)  # 4.
@@ -231,7 +248,7 @@ def _update(
             for part in (agent.actor, agent.critic):  # 8.
                 torch.nn.utils.clip_grad_norm_(part.parameters(), a.gradient_clip)
             optimiser.step()
-        if kl > a.kl_limit:
+        if kl > kl_limit:
             break
     figures = {"kl": kl, "entropy": entropy, "policy_loss": policy_loss, "value_loss": value_loss}
     return {name: value.item() for name, value in figures.items()}

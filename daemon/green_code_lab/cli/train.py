@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from green_code_lab.agent.calibrate import LINES, calibrate
 from green_code_lab.agent.candidates import REWARDS, as_stored, table, train_candidates
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.paper_environment import Rewards
-from green_code_lab.agent.ppo import Arguments
+from green_code_lab.agent.ppo import PAPER, Arguments
 from green_code_lab.agent.prices import token_prices
 from green_code_lab.agent.record import PARTS, record
 from green_code_lab.agent.rollouts import merge_rollouts, open_rollouts
@@ -41,6 +41,7 @@ from green_code_lab.lite.recipe import parse_exits
 STEPS = ("rollouts", "agent", "calibrate", "records", "stops")
 _ERROR_PRICE = 0.7
 _DOCUMENTS = 512  # episodes over which agents and baselines are compared
+_PPO = {"default": Arguments(), "paper": PAPER}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--spans", type=int, default=160, help=spans)
     rewards = "measured energy, or the paper's rewards (PPO only)"
     add("--reward", choices=REWARDS, default=REWARDS[0], help=rewards)
+    add("--ppo", choices=tuple(_PPO), default="default", help="hyper-parameters of PPO: this project's, or the paper's")
     for name in ("alpha", "beta", "gamma"):
         add(f"--{name}", type=float, default=getattr(Rewards, name), help=f"the paper's {name}")
     price = "price of a token that differs from the last layer's, in full-depth tokens (default: %(default)s)"
@@ -131,7 +133,8 @@ def train_agent(args: argparse.Namespace) -> None:
     costs = measured_costs(opened.decoder, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     prices = token_prices(costs.prices, rollouts.layers, args.error_price)
-    candidates = train_candidates(rollouts, prices, bundle.prefill_exit, args.seed, args.work, args.reward, rewards)
+    arguments = replace(_PPO[args.ppo], seed=args.seed)
+    candidates = train_candidates(rollouts, prices, bundle.prefill_exit, arguments, args.work, args.reward, rewards)
     networks = {name: as_stored(candidate.network) for name, candidate in candidates.items()}
     typing = draw_typing(validation, _DOCUMENTS, 1, args.seed)
     tried = compare(agents(networks, prices), validation, prices, typing, bundle.prefill_exit)

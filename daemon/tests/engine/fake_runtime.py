@@ -117,7 +117,7 @@ class FakeRuntime:
     energy_source = "estimate"
     reads_snippets = False
     device = "cpu"
-    notice = ""
+    card = notice = ""
     idle_watts = 0.0
     calibration: Mapping[str, Any] = MappingProxyType({})
 
@@ -165,7 +165,7 @@ class FakeLoader:
         self.held: dict[str, threading.Event] = {}
         self.sizes: dict[str, int] = {}
         self.connect: Callable[[str], Any] | None = None
-        """Loads what is the address of a serving engine."""
+        """Loads what is the address of a server."""
         self.calls: list[str] = []
         self.runtimes: list[FakeRuntime] = []
 

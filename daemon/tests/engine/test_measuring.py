@@ -76,6 +76,29 @@ async def test_what_a_resident_model_draws_is_booked_by_the_time(tmp_path: Path)
     rig.ledger.close()
 
 
+@pytest.mark.asyncio
+async def test_a_card_that_models_share_is_booked_once(rig: Rig) -> None:
+    rig.open_gates()
+    for model in "ab":
+        await complete(await rig.client(), model=model)
+        rig.loader.runtimes[-1].card, rig.loader.runtimes[-1].idle_watts = "GPU-1", 50.0
+    await complete(await rig.client(), model="other card")
+    rig.loader.runtimes[-1].card, rig.loader.runtimes[-1].idle_watts = "GPU-2", 20.0
+
+    def booked() -> list[float]:
+        return [row.energy_joules for row in rig.ledger.rows() if row.reason == "idle"]
+
+    rig.now += IDLE_BOOKING_SECONDS
+    rig.service.idle_tick()
+    assert booked() == pytest.approx([50 * IDLE_BOOKING_SECONDS, 20 * IDLE_BOOKING_SECONDS])
+    rig.now += 10
+    next(iter(rig.service._models)).release()
+    assert booked()[2:] == pytest.approx([50 * 10]), "the other one stays"
+    rig.now += 5
+    rig.service.close()
+    assert booked()[3:] == pytest.approx([50 * 5, 20 * 15])
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_costs_are_assumed_for_every_family_and_for_four_bits(name: str) -> None:
     """Of equal shapes, only an MLP without a gate costs less; weights of four bits save reading and no multiplication."""

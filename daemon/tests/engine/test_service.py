@@ -310,13 +310,10 @@ async def test_an_unwritable_ledger_is_reported_while_completions_go_on(rig: Rig
         assert "GREEN_CODE_DATA_DIR" in status["message"]
     rig.ledger.path.rmdir()
     assert rig.ledger.today()["completions"] == 3, "its rows have waited"
+    await until(lambda: not rig.service._work)
     rig.now += 1
-
-    def is_reported() -> bool:
-        rig.service.idle_tick()  # it comes every few seconds, and looks at the ledger if no job is left
-        return rig.notified(messages.STATUS)[-1]["reason"] is None
-
-    await until(is_reported)
+    rig.service.idle_tick()
+    await until(lambda: [value["reason"] for value in rig.notified(messages.STATUS)][-1] is None)
 
 
 @pytest.mark.asyncio

@@ -145,6 +145,7 @@ def test_a_block_is_of_one_threshold() -> None:
 async def one_check(rig: Rig, client: Any, prefix: str) -> None:
     """A completion, a pause, and its check."""
     await asyncio.wait_for(complete(client, prefix), WAIT_SECONDS)
+    await until(lambda: not rig.service._work)
     checks = len([row for row in rig.rows() if row[0] == "check"])
     rig.now += IDLE_SECONDS
     rig.service.idle_tick()
@@ -176,6 +177,7 @@ async def test_agreement_persists_while_the_model_is_released(rig: Rig, monkeypa
     rig.open_gates()
     client = await rig.client()
     await one_check(rig, client, "hard")
+    await until(lambda: not rig.service._work)
     rig.now += 1000.0
     rig.service.idle_tick()
     assert (await client.request(messages.STATUS, {}))["model"] is None
@@ -189,6 +191,7 @@ async def test_a_request_interrupts_a_check(rig: Rig, monkeypatch: pytest.Monkey
     rig.open_gates()
     client = await rig.client()
     await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
+    await until(lambda: not rig.service._work)
     rig.loader.gate.clear()
     rig.now += IDLE_SECONDS
     rig.service.idle_tick()

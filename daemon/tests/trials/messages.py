@@ -168,7 +168,10 @@ def _edits(front: Front, numbers: random.Random) -> Iterator[str]:
                 params[numbers.choice((*params, "more"))] = _json(numbers)
             try:
                 json.dumps(params, allow_nan=False)
-            except ValueError:  # NaN is no JSON: the answer, if there is one, has no id
+            except (
+                ValueError,
+                RecursionError,
+            ):  # no JSON, or too deep to be read: the answer, if there is one, has no id
                 front.notify(method, params)
                 continue
             answer = front.request(method, params)

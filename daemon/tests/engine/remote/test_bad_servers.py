@@ -1,4 +1,4 @@
-"""Servers that hang, lie or send anything: one sentence, no word of the code or the token, and the next request is fine."""
+"""Servers that hang, lie or send anything: one sentence, no word of the code or the API key, and the next request is fine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from green_code.engine.remote import session as session_module
 from green_code.engine.remote.answers import Piece, Unusable, models_of, piece_of, token_count
 from green_code.engine.remote.runtime import connect
 from green_code.engine.requests import completion_params
+from green_code.problems import Problem
 from tests.engine.remote.serving import Answer, Handler, Serving, models, openai, serving, streams
 from tests.examples import examples
 
-CODE, TOKEN = "password_of_the_bank = 'hunter2'", "sk-very-secret"
+CODE, API_KEY = "password_of_the_bank = 'hunter2'", "sk-very-secret"
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def server() -> Iterator[Serving]:
 
 
 def asked(server: Serving, address: str = "") -> Any:
-    runtime = connect(address or server.address, {server.origin: TOKEN})
+    runtime = connect(address or server.address, {server.origin: API_KEY})
     try:
         params = completion_params(CODE, model=server.address, stop=0.4)
         return runtime.new_session().complete(params, lambda: None)
@@ -86,7 +87,7 @@ BAD: dict[str, tuple[Answer, str]] = {
     "403": (replies(403), r"refuses the API key \(403\)"),
     "redirect": (replies(307, Location="http://127.0.0.1:9/v1/completions"), "redirects to another address"),
     "404": (replies(404), "no completions at this address"),
-    "400": (replies(400, CODE.encode()), "answers with the error 400"),
+    "402": (replies(402, CODE.encode()), "answers with the error 402"),
     "429": (replies(429, Retry_After="17"), r"has no time now \(429\)"),
     "503": (replies(503), r"has no time now \(503\)"),
     "500": (replies(500, CODE.encode()), "answers with the error 500"),
@@ -94,7 +95,7 @@ BAD: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_each_failure_is_one_sentence_without_code_or_token(
+def test_each_failure_is_one_sentence_without_code_or_api_key(
     server: Serving, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -107,11 +108,19 @@ def test_each_failure_is_one_sentence_without_code_or_token(
     said = f"{caught.value}{caplog.text}"
     assert caught.value.reason == "endpoint_failed"
     assert len(str(caught.value)) < 250 and str(caught.value).startswith("127.0.0.1 ") and "\n" not in str(caught.value)
-    assert "hunter2" not in said and TOKEN not in said and "password" not in said
+    assert "hunter2" not in said and API_KEY not in said and "password" not in said
     assert caught.value.wait_seconds == (17.0 if name == "429" else 0.0)
-    assert server.completions()[0][1]["Authorization"] == f"Bearer {TOKEN}"
+    assert server.completions()[0][1]["Authorization"] == f"Bearer {API_KEY}"
     server.answers["/v1/completions"] = streams([openai(" a", -0.1), openai("", finish_reason="stop")])
     assert asked(server)["text"] == " a"
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_prompt_is_no_failure_of_the_server(server: Serving, status: int) -> None:
+    server.answers["/v1/completions"] = replies(status, CODE.encode())
+    with pytest.raises(Problem, match=rf"^127.0.0.1 refuses this prompt \({status}\); .*maxPromptTokens\.$") as caught:
+        asked(server)
+    assert not isinstance(caught.value, EndpointProblem) and caught.value.reason == "endpoint_failed"
 
 
 def test_no_redirect_is_followed(server: Serving) -> None:

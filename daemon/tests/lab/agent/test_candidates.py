@@ -18,19 +18,18 @@ from green_code_lab.agent.paper_environment import Rewards
 from tests.lab.agent.replayed import PRICES, toy
 
 DECIDING = replace(PRICES, decision=0.001)
+FEW = replace(ppo.Arguments(), environments=8, steps=32, updates=3)
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps of everything."""
-    few = replace(ppo.Arguments(), environments=8, steps=32, updates=3)
     fit = replace(supervised.Arguments(), steps=20, batch=64, rounds=1, documents=8)
-    monkeypatch.setattr(candidates.ppo, "Arguments", lambda: few)
     monkeypatch.setattr(candidates.supervised, "Arguments", lambda: fit)
 
 
 def test_three_agents_in_a_table_with_the_baselines(tmp_path: Path) -> None:
-    found = train_candidates(toy(), DECIDING, None, 0, tmp_path, "energy", Rewards(), lambda _: None)
+    found = train_candidates(toy(), DECIDING, None, FEW, tmp_path, "energy", Rewards(), lambda _: None)
     assert list(found) == [SUPERVISED, PPO, BOTH]
     assert found[PPO].arguments["updates"] == 3
     networks = {name: candidate.network for name, candidate in found.items()}
@@ -47,14 +46,14 @@ def test_a_run_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
 
     reported: list[str] = []
     monkeypatch.setattr(candidates.ppo, "train", fail)
-    found = train_candidates(toy(), DECIDING, None, 0, tmp_path, "energy", Rewards(), reported.append)
+    found = train_candidates(toy(), DECIDING, None, FEW, tmp_path, "energy", Rewards(), reported.append)
     assert list(found) == [SUPERVISED]
     assert "PPO is left out: PPO stalled" in reported
     with pytest.raises(Problem, match="stalled"):
-        train_candidates(toy(), DECIDING, None, 0, tmp_path, "paper", Rewards(), reported.append)
+        train_candidates(toy(), DECIDING, None, FEW, tmp_path, "paper", Rewards(), reported.append)
 
 
 def test_the_only_input_with_the_papers_reward_is_the_state(tmp_path: Path) -> None:
-    found = train_candidates(toy(), DECIDING, None, 0, tmp_path, "paper", Rewards(), lambda _: None)
+    found = train_candidates(toy(), DECIDING, None, FEW, tmp_path, "paper", Rewards(), lambda _: None)
     assert list(found) == [PPO]
     assert torch.count_nonzero(found[PPO].network.inner.weight[:, -EXTRA_FEATURES:]) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from green_code_lab.agent.paper_environment import PaperEnvironment, Rewards
+from green_code_lab.agent.paper_environment import PaperEnvironment, Rewards, sums_of_rewards
 from tests.lab.agent.replayed import rollouts
 
 REWARDS = Rewards(alpha=2.0, beta=3.0, gamma=4.0, epsilon=0.1)
@@ -46,3 +46,19 @@ def test_an_episode_is_one_completion_that_the_model_wrote() -> None:
     assert all(data.greedy[row // 4] for row in environment.row)
     ends = [environment.step(np.ones(8, np.int64))[1].all() for _ in range(8)]
     assert ends == [False, False, False, True] * 2
+
+
+def test_sums_are_those_of_the_steps() -> None:
+    """Any number of needless steps, leaving at each exit and never, token by token."""
+    generator = np.random.default_rng(0)
+    data = rollouts(
+        generator.integers(6, 8, (16, 2)), np.full(16, 7), np.full(16, 7), first_right=generator.integers(1, 7, 16)
+    )
+    sums = sums_of_rewards(data, REWARDS)
+    for leave_at in range(3):
+        environment = PaperEnvironment(data, REWARDS, 1, seed=0)
+        for _ in range(12):
+            row, earned = int(environment.row[0]), 0.0
+            for exit in range(min(leave_at, 1) + 1):
+                earned += float(environment.step(np.array([exit == leave_at]))[0][0])
+            assert earned == pytest.approx(sums[row, leave_at])

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from green_code.problems import Problem
 from green_code_lab.agent import supervised
 from green_code_lab.agent.baselines import Score, compare
 from green_code_lab.agent.baselines import agent as by_agent
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
-from green_code_lab.agent.networks import ExitModule
-from green_code_lab.agent.ppo import Arguments, advantages, train
+from green_code_lab.agent.networks import ExitModule, PaperModule
+from green_code_lab.agent.ppo import PAPER, Arguments, advantages, train
 from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import PRICES, toy
 
@@ -93,3 +94,27 @@ def test_expected_cost_by_hand() -> None:
     stay = alone + 0.5 * (together - alone) + second
     leave = 3.0 + 0.5 * (0.02 * 3 + 0.001)
     assert got.item() == pytest.approx(decide + 0.5 * leave + 0.5 * stay, abs=1e-5)
+
+
+# --- the paper's hyper-parameters -------------------------------------------------------------------------
+
+
+def test_the_papers_run_has_its_steps_and_its_batches() -> None:
+    """500,000 steps in rollouts of 4,096, the last one whole as in Stable-Baselines3, and batches of 512."""
+    window = PAPER.environments * PAPER.steps
+    assert window * (PAPER.updates - 1) < 500_000 <= window * PAPER.updates
+    assert window // PAPER.minibatches == 512
+
+
+def test_nothing_ends_a_run_without_a_limit(tmp_path: Path) -> None:
+    """The same run that the monitor ends: errors cost nothing, so that all leave at the first exit."""
+    free = replace(PRICES, error=0.0)
+    short = replace(ARGUMENTS, updates=30, learning_rate=0.03, entropy=0.0)
+    runs = [replace(short, kl_limit=limit) for limit in (10.0, None)]
+    data = toy()
+    collapsing, going_on = (ExitEnvironment(data, free, draw_typing(data, 16, 8, seed=1), None) for _ in runs)
+    with pytest.raises(Problem, match="collapsed"):
+        train(collapsing, runs[0], tmp_path / "ended", report=lambda _: None)
+    trained = train(going_on, runs[1], tmp_path / "whole", report=lambda _: None, network=PaperModule)
+    assert isinstance(trained.actor, PaperModule)
+    assert len((tmp_path / "whole").read_text().splitlines()) == 31

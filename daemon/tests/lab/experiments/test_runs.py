@@ -15,6 +15,7 @@ from green_code.engine.session import Session
 from green_code.models.bundle import load_bundle
 from green_code.models.catalog import TINY
 from green_code.problems import Problem
+from green_code_lab.agent import ppo
 from green_code_lab.agent.rollouts import write_rollouts
 from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.shards import write_shards
@@ -250,18 +251,26 @@ def test_baselines(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.slow
 def test_rewards(run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewards, "_CONSTANTS", (("β", "beta", (0.0,)),))
+    monkeypatch.setattr(rewards, "usable_cores", lambda: 1)
+    monkeypatch.setattr(rewards.ppo, "PAPER", replace(ppo.PAPER, steps=64))
     monkeypatch.setattr(rewards, "_ERROR_PRICES", (1.0,))
     data = replace(toy(), weights=load_bundle(tiny_bundle).weights_key)
     for part in ("train", "heldout"):
         write_rollouts(tmp_path / "rollouts" / part, data)
     found = run("rewards", tmp_path, "--updates", 2, "--work", tmp_path)
-    paper = [("paper's reward, PPO", setting) for setting in ("α = β = γ = 1", "β = 0")]
-    own = [("joules, PPO", "error 1"), ("joules, supervised", "error 1")]
+    usual = "α = β = γ = 1"
+    paper = [("paper's reward, its PPO", setting) for setting in (usual, f"{usual}, the paper's network", "β = 0")]
+    own = [("paper's reward, our PPO", usual), ("joules, our PPO", "error 1"), ("joules, supervised", "error 1")]
     rules = [("rules", setting) for setting in ("fixed 2", "fixed 4", "full", "oracle")]
     assert [(a["reward"], a["setting"]) for a in found["arms"]] == [*paper, *own, *rules]
     full, fixed = arm(found, setting="full"), arm(found, setting="fixed 2")
     assert full["agreement"] == 1 and full["saving"] == pytest.approx(0) and fixed["depth"] == 2
     assert all("ended" in a or 0 <= a["agreement"] <= 1 for a in found["arms"])
+    assert [a["setting"] for a in found["rewarded"]] == [usual, "β = 0"]
+    for pays in found["rewarded"]:
+        assert max(pays["first"], pays["fixed"], pays["full"], pays["agent"]) <= pays["most"]
+    families = {a["family"] for a in found["thresholds"]}
+    assert {"paper's reward, its PPO", "joules, supervised", "confidence", "fixed", "full", "oracle"} <= families
 
 
 @pytest.mark.slow

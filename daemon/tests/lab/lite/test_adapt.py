@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -271,7 +272,7 @@ def test_an_agent_and_its_calibration_for_ones_own_code(
         return compare(baselines, rollouts, *rest)
 
     monkeypatch.setattr(train_command, "compare", watched)
-    monkeypatch.setattr(ppo.Arguments, "__init__", partialmethod(ppo.Arguments.__init__, updates=2, environments=8, steps=32))  # fmt: skip
+    monkeypatch.setitem(train_command._PPO, "default", replace(ppo.Arguments(), updates=2, environments=8, steps=32))
     monkeypatch.setattr(supervised.Arguments, "__init__", partialmethod(supervised.Arguments.__init__, steps=8, rounds=1, documents=8))  # fmt: skip
     monkeypatch.setattr(train_command, "_DOCUMENTS", 8)
     words = ["train", *map(str, common), "--positions", "600", "--files", "2"]
