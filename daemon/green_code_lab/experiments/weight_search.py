@@ -57,7 +57,7 @@ _SPAN = 10.0  # before scaling, weights lie from 1/_SPAN to _SPAN
 _RANDOM_TRIALS = 24  # before the estimator has something to estimate from
 _AT_ONCE = 4  # trials between two estimates; the same on every machine, so that the search is
 _BEST = 3  # proposed weights that are trained again; one less in the whole model
-_SEEDS = 5
+_SEEDS = 10
 _POSITIONS = 2_048  # per language that score the whole model
 _TOP_SHARE = 0.1  # of the trials: the best ones
 DEFAULT, PAPER = "the default's", "the paper's, by its rule"
@@ -112,24 +112,22 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     trials = Trials(kept, {**first.subject, "scale": repr(scale)}, SmallTrialsInProcesses(begin, usable_cores()))
     recipe, layers = scale.recipe(args.seed), scale.model.layers
     found = search(recipe, layers, args.trials, scale.positions, trials, end, report)
-    arms = list[Found]()
-    if len(found) == args.trials:
-        chosen = [*found[:2], *sorted(found[2:], key=lambda trial: -trial.score)[:_BEST]]
-        arms = repeated(f"small, {layers} layers", chosen, recipe, scale.more_positions, trials, end, report)
-    if not arms:
+    if len(found) < args.trials:
         raise Problem(
             "bad_request",
-            f"{len(found)} of {args.trials} trials, and no comparison of the best ones, were finished in {args.minutes:g} minutes; run the same command again: it goes on.",
+            f"{len(found)} of {args.trials} trials were finished in {args.minutes:g} minutes; run the same command again: it goes on.",
         )
+    chosen = [*found[:2], *sorted(found[2:], key=lambda trial: -trial.score)[:_BEST]]
+    arms = repeated(f"small, {layers} layers", chosen, recipe, scale.more_positions, trials, end, report)
     arms += at_full_scale(runtime, args, chosen[: 1 + _BEST], layers, kept, end, report)
     exits = ", ".join(map(str, recipe.exits))
     whole = recipe_named("lite", runtime.layers_total, args.tokens)
     return {
         "settings": {
             "data": f"the corpus of {len(corpus.languages)} languages, scored on its held-out projects",
-            "small model": f"{layers} layers, width {scale.model.width}, exits {exits}; {scale.model.vocabulary - 1:,} tokens, which are {share:.0%} of the corpus, and one for all others; first trained on {scale.model.learned:,} tokens",
+            "small model": f"{layers} layers, width {scale.model.width}, exits {exits}; {scale.model.vocabulary - 1:,} tokens, which are {100 * share:.0f} % of the corpus, and one for all others; first trained on {scale.model.learned:,} tokens",
             "search": f"{len(found)} trials of {recipe.tokens:,} tokens, {recipe.tokens_per_step} a step, rate {recipe.learning_rate:g}, seed {args.seed}; {scale.positions:,} positions per language",
-            "further seeds": f"{_SEEDS}; {scale.more_positions:,} positions per language",
+            "further seeds": f"at most {_SEEDS}; {scale.more_positions:,} positions per language",
             "whole model": f"exits {', '.join(map(str, whole.exits))} of {runtime.layers_total} layers; {args.tokens:,} tokens a trial, seed {args.seed}; {_POSITIONS:,} positions per language",
         },
         "arms": arms, "depths": by_depth(found, layers),
@@ -192,29 +190,34 @@ def search(
 def repeated(
     model: str, chosen: Sequence[Trial], recipe: Recipe, positions: int, attempt: Trials, end: float, report: Report
 ) -> list[Found]:
-    """Arms of the small model, each with further seeds; none before all are finished. The default's come first."""
-    seeds = [recipe.seed + 1 + i for i in range(_SEEDS)]
-    outcomes = dict[str, list[Outcome]]()
-    for trial in chosen:
-        jobs: list[Job] = [(replace(recipe, weights=trial.weights, seed=seed), positions) for seed in seeds]
-        if time.monotonic() > end and not all(job in attempt for job in jobs):
-            return []
-        outcomes[trial.name] = attempt(jobs)
-        report(f"{trial.name}: {_SEEDS} seeds")
-    defaults = outcomes[chosen[0].name]
-    arms = []
-    for trial in chosen:
-        own = outcomes[trial.name]
-        scores, own_scores = (
-            [100 * objective(*pair) for pair in zip(of, defaults, strict=True)] for of in (own, defaults)
-        )
-        arms.append({
-            **_named(model, trial), "agreement": mean_figure([agreement for agreement, _ in own]),
-            "rise": mean_figure([rise for _, rise in own]), "score": mean_figure(scores),
-            "more": None if own is defaults else mean_figure([a - b for a, b in zip(scores, own_scores, strict=True)]),
-            "found": 100 * trial.score,
-        })  # fmt: skip
+    """Arms of the small model, the default's first, with the further seeds that there was time for; without any, as searched."""
+    jobs: list[list[Job]] = [
+        [(replace(recipe, weights=trial.weights, seed=recipe.seed + 1 + i), positions) for trial in chosen]
+        for i in range(_SEEDS)
+    ]
+    for i, by_trial in enumerate(jobs):
+        if time.monotonic() > end:
+            break
+        attempt(by_trial)
+        report(f"{i + 1} of {_SEEDS} further seeds")
+    arms = list[Found]()
+    for at, trial in enumerate(chosen):
+        finished = [by_trial for by_trial in jobs if by_trial[0] in attempt and by_trial[at] in attempt]
+        own, defaults = (attempt([by_trial[k] for by_trial in finished]) for k in (at, 0))
+        scores = [100 * objective(*pair) for pair in zip(own, defaults, strict=True)]
+        more = [score - 100 * objective(other, other) for score, other in zip(scores, defaults, strict=True)]
+        figures: Found = {"agreement": trial.outcome[0], "rise": trial.outcome[1], "score": 100 * trial.score}
+        if finished:
+            agreement, rise = zip(*own, strict=True)
+            figures = {name: _mean(of) for name, of in zip(figures, (agreement, rise, scores), strict=True)}
+            figures["more"] = _mean(more) if at else None
+        arms.append({**_named(model, trial), "seeds": len(finished), **figures, "found": 100 * trial.score})
     return arms
+
+
+def _mean(values: Sequence[float]) -> float | list[float]:
+    """With its interval, where there are several."""
+    return mean_figure(values) if len(values) > 1 else values[0]
 
 
 def at_full_scale(
@@ -327,9 +330,9 @@ EXPERIMENT = Experiment(
             "arms", "Weights",
             "*Agreement*: positions at which an exit's top token is the last layer's, mean over exits and languages. *Last layer's loss*: its relative "
             f"change from the untouched model's, in the language where it rose most. *Score*: mean agreement in points, less {PENALTY:g} points for each "
-            "per cent that the loss rises beyond the default's with the same seed. *In the search*: the score there.",
+            "per cent that the loss rises beyond the default's with the same seed. *Seeds*: further ones, over which figures are means; with none, they are the search's. *In the search*: the score there.",
             (
-                ("weights", "weights", ""), ("by layer", "by_layer", ""), ("agreement", "agreement", "%"), ("last layer's loss", "rise", "+%"),
+                ("weights", "weights", ""), ("by layer", "by_layer", ""), ("seeds", "seeds", "0"), ("agreement", "agreement", "%"), ("last layer's loss", "rise", "+%"),
                 ("score", "score", "1"), ("more than the default's", "more", "+1"), ("in the search", "found", "1"),
             ),
             ("model",),

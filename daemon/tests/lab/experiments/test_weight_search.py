@@ -93,8 +93,8 @@ def test_repeated_weights_are_compared_seed_by_seed(tmp_path: Path) -> None:
     assert RECIPE.seed not in {recipe.seed for recipe, _ in fake.jobs}, "the seed that chose them"
     assert default["score"] == pytest.approx([25] * 3) and default["more"] is None
     assert other["more"] == pytest.approx([12.5] * 3) and other["found"] == 90
-    nothing = weight_search.repeated("small", chosen, RECIPE, 8192, attempt, -math.inf, lambda _: None)
-    assert nothing == [], "out of time"
+    default, other = weight_search.repeated("small", chosen, RECIPE, 8192, attempt, -math.inf, lambda _: None)
+    assert (other["seeds"], other["score"], other.get("more")) == (0, 90, None), "out of time: the search's"
 
 
 def test_weights_are_carried_by_relative_depth() -> None:
