@@ -91,7 +91,11 @@ def main(folder: Path, lock: Path, *arguments: str) -> None:
     own.mkdir(exist_ok=True)
     children = f"import sys; sys.executable = {str(launcher)!r}"  # for processes that a test starts
     (own / "arm64.pth").write_text("\n".join([children, *map(str, modules)]), "utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(DAEMON), "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    compiled = {
+        "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }  # to compile takes longest here
+    environment = {**os.environ, "PYTHONPATH": str(DAEMON), **compiled}
     os.execve(launcher, [str(launcher), "-m", "pytest", *arguments], environment)
 
 

@@ -13,7 +13,8 @@ from green_code.decoding.price_book import PriceBook, RoundObserver
 from green_code.decoding.prompt_lookup import LENGTHS, PromptLookup
 from green_code.work import Prices
 
-MAX_DRAFTS = 16  # in one verification; prices are measured on batches of about this size
+MAX_DRAFTS = 15
+"""In one verification, which has one row more: 16 rows are a GPU's largest graph, and whole groups of the CPU kernel's four."""
 
 
 class Drafter:

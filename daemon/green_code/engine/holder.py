@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from green_code.endpoints import is_endpoint
-from green_code.engine.interfaces import DeviceProblem, EndpointProblem, LoadRuntime, Runtime
+from green_code.engine.device_losses import DeviceLosses
+from green_code.engine.interfaces import REMOTE, DeviceProblem, EndpointProblem, LoadRuntime, Runtime
 from green_code.engine.loaded_model import LoadedModel
 from green_code.engine.model_status import ModelStatus
 from green_code.engine.requests import Job, Wanted
@@ -48,6 +49,7 @@ class Shared:
 
     load: LoadRuntime
     compute: Executor
+    losses: DeviceLosses
     clock: Callable[[], float]
     on_battery: Callable[[], bool]
     make_room: Callable[[ModelHolder, int], Coroutine[Any, Any, None]]
@@ -156,8 +158,7 @@ class ModelHolder:
         """
         while True:
             if self.loaded is not None:
-                failure = self._device_failure
-                if failure is not None and self._clock() >= failure.retry_at and not self._is_reloading:
+                if self._device_failure is not None and self._device_is_due and not self._is_reloading:
                     self._changed = True
                     self._reload()
                 return self.loaded
@@ -224,6 +225,8 @@ class ModelHolder:
                 self.evict(problem)
             raise
         self._past_failure = None
+        if loaded.runtime.device not in ("cpu", REMOTE):
+            self._shared.losses.serves()
         return result
 
     async def measure(self, loaded: LoadedModel, interrupted: Callable[[], bool]) -> None:
@@ -277,7 +280,7 @@ class ModelHolder:
         self._past_failure, self._failure = self._failure or self._past_failure, None
         self.loaded = loaded = self._with_checks(runtime)
         if (failure := self._device_failure) is not None:
-            text = f"{failure.problem} {self.name} runs on the processor; the device is tried again later."
+            text = f"{failure.problem} {self.name} runs on the processor; {self._shared.losses.outlook}"
             self.status.set("ready", text, None, failure.problem.reason)
         else:
             self._show_ready(loaded, f"{self.name} is ready")
@@ -289,8 +292,7 @@ class ModelHolder:
 
     async def _load_on_device(self) -> Runtime:
         """On the device that is wanted; on the processor where that fails, or has failed and its back-off lasts."""
-        failure = self._device_failure
-        if failure is None or self._clock() >= failure.retry_at:
+        if self._device_is_due:
             try:
                 runtime = await self._load_in_thread(self.wanted.device)
             except DeviceProblem as problem:
@@ -317,7 +319,9 @@ class ModelHolder:
 
     def _note_device(self, problem: DeviceProblem) -> None:
         before = self._device_failure or self._past_device_failure
-        self.device_lost = self.device_lost or problem.lost
+        if problem.lost:
+            self.device_lost = True
+            self._shared.losses.lost()
         self._device_failure = _Failure(problem, self._clock(), before)
 
     def _device_loaded(self) -> bool:
@@ -326,6 +330,12 @@ class ModelHolder:
             return False
         self._device_failure, self._past_device_failure = None, failure
         return True
+
+    @property
+    def _device_is_due(self) -> bool:
+        """Whether the device may be tried now."""
+        failure = self._device_failure
+        return failure is None or (not self.device_lost and self._clock() >= failure.retry_at)
 
     @property
     def _is_reloading(self) -> bool:

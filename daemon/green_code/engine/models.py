@@ -19,6 +19,7 @@ from typing import Final
 
 from green_code.battery import Battery
 from green_code.endpoints import is_endpoint, parse_endpoint
+from green_code.engine.device_losses import DeviceLosses
 from green_code.engine.holder import ModelHolder, Shared
 from green_code.engine.idle import LEFT_SECONDS
 from green_code.engine.interfaces import LoadRuntime
@@ -41,6 +42,7 @@ class Models:
     def __init__(
         self,
         load: LoadRuntime,
+        losses: DeviceLosses,
         on_status: Callable[[ModelHolder], None],
         clock: Callable[[], float],
         on_battery: Callable[[], bool] | None = None,
@@ -48,7 +50,7 @@ class Models:
     ) -> None:
         compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
         self.shared = Shared(
-            load, compute, clock, on_battery or Battery(), self._make_room, on_status, self._loaded, on_released
+            load, compute, losses, clock, on_battery or Battery(), self._make_room, on_status, self._loaded, on_released
         )
         self._holders: list[ModelHolder] = []
         self._order = itertools.count()

@@ -100,7 +100,7 @@ def run_engine(prepare: Callable[[], LoadRuntime] = import_loader) -> int:
 async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
     stopped, tokens = asyncio.Event(), dict[str, str]()
     ledger = Ledger(folders.ledger_path())
-    service = Service(with_endpoints(load, tokens), ledger, stopped.set, tokens=tokens)
+    service = Service(with_endpoints(load, tokens), ledger, where.losses_path, stopped.set, tokens=tokens)
     server = LinkServer(service)
     _stop_on_signals(stopped)  # before the socket exists: a client may stop the engine as soon as it sees it
     await server.start(where.address)

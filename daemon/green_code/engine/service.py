@@ -16,12 +16,14 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, cast
 
 import psutil
 
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
+from green_code.engine.device_losses import RESTART_SECONDS, DeviceLosses
 from green_code.engine.holder import ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
 from green_code.engine.idle_draw import IdleDraw
@@ -46,9 +48,6 @@ ENERGY_SECONDS: Final = 1.0
 IDLE_BOOKING_SECONDS: Final = 300.0
 """Between two rows of what a device drew because a model is resident."""
 
-RESTART_SECONDS: Final = 10.0
-"""Without a request, after which an engine whose device is lost ends, so that a new one can use it."""
-
 JOBS_AT_MOST: Final = 100
 """Requests of a peer that wait for their answers."""
 
@@ -59,6 +58,7 @@ class Service:
     Args:
         load: loads the runtime of a model's name.
         ledger: stores a row per completion.
+        losses: file that keeps for later engines how often the device was lost.
         stop: ends the process; called once.
         clock: monotonic seconds; replaced in tests.
         tokens: of serving engines, by origin, for `load`; clients send them.
@@ -68,6 +68,7 @@ class Service:
         self,
         load: LoadRuntime,
         ledger: Ledger,
+        losses: Path,
         stop: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         tokens: dict[str, str] | None = None,
@@ -75,7 +76,8 @@ class Service:
         self._tokens = {} if tokens is None else tokens
         self._ledger = ledger
         self._stop = stop
-        self._models = Models(load, self._send_status, clock, on_released=self._released)
+        self._losses = DeviceLosses(losses, clock)
+        self._models = Models(load, self._losses, self._send_status, clock, on_released=self._released)
         self._clock = clock
         self._ladder = IdleLadder(clock)
         self._idle_draw = IdleDraw(clock)
@@ -379,7 +381,8 @@ class Service:
             log.info("idle: the last peer has disconnected")
             self._stop()
             return
-        if self._ladder.idle_seconds >= RESTART_SECONDS and any(holder.device_lost for holder in self._models):
+        lost = any(holder.device_lost for holder in self._models) and self._losses.restart_is_due
+        if lost and self._ladder.idle_seconds >= RESTART_SECONDS:
             log.info("idle: the device is lost; one of the fronts restarts the engine")
             self._stop()
             return

@@ -1,4 +1,4 @@
-"""Recorded launches that are replayed with one call: CUDA graphs. `stand_in.py` has the same for a processor, with checks.
+"""Recorded launches that are replayed with one call: CUDA graphs.
 
 What is recorded may only launch kernels over tensors that stay where they are, and copy between such.
 """

@@ -10,7 +10,6 @@ import numpy as np
 
 from green_code.kernels.binding import (
     ACTIVATIONS,
-    CHUNK,
     HEAD_ROWS,
     ROTARY_BLOCK,
     CLayer,
@@ -136,36 +135,6 @@ class KernelDecoder:
         if pool is not None:
             self._threads.back_off()
 
-    def run_rows(self, first: int, last: int, rows: Sequence[tuple[Buffers, int]]) -> None:
-        """Layers `first` … `last` over one position of each of several caches, in place; the weights are read once for all of them.
-
-        Each row's result is that of `run_layers`, to the bit.
-
-        Args:
-            rows: buffers and position, at most CHUNK; rows of one cache in ascending order.
-        Raises:
-            ValueError: see `run_layers`.
-        """
-        if not 1 <= first <= last <= self.config.layers or len(rows) > CHUNK:
-            raise ValueError(f"layers {first} … {last} of {self.config.layers}, over {len(rows)} rows")
-        own = [(self._own(buffers), position) for buffers, position in rows]
-        for buffers, position in own:
-            self._address(buffers, position, position + 1)
-        self._allocate(max((position + 1 for _, position in own), default=0))
-        states = np.stack([buffers.padded[position] for buffers, position in own])
-        count = len(own)
-        starts = (ctypes.c_int * count)(*(position for _, position in own))
-        capacities = (ctypes.c_int * count)(*(buffers.capacity for buffers, _ in own))
-        keys, values = ((ctypes.c_void_p * count)(*(buffers.addresses[part] for buffers, _ in own)) for part in (1, 2))
-        pool = self._threads.open(count)
-        self.kernel.run_rows(
-            self._model, first - 1, last, states.ctypes.data, starts, capacities, keys, values, count, self._scratch.structure, pool
-        )  # fmt: skip
-        if pool is not None:
-            self._threads.back_off()
-        for (buffers, position), state in zip(own, states, strict=True):
-            buffers.padded[position] = state
-
     def project_kv(self, first: int, last: int, buffers: Buffers, start: int, stop: int, propagated: bool) -> None:
         """See `Backend`; errors are those of `run_layers`."""
         self.kernel.project_kv(*self._arguments(first, last, buffers, start, stop), propagated)
@@ -205,11 +174,6 @@ class KernelDecoder:
             gathered = own.padded[list(positions)]
             at = gathered.ctypes.data
         return self._tops_at(at, count, depth)
-
-    def top_tokens_of(self, rows: Sequence[tuple[Buffers, int]], depth: int) -> list[TopToken]:
-        """`top_tokens` of one position of each of several caches."""
-        gathered = np.stack([self._own(buffers).padded[position] for buffers, position in rows])
-        return self._tops_at(gathered.ctypes.data, len(rows), depth)
 
     def _tops_at(self, at: int, count: int, depth: int) -> list[TopToken]:
         """Of `count` padded states that lie one after the other."""

@@ -38,7 +38,7 @@ ALREADY_RUNNING = 75
 """Exit status of an engine if another one holds the lock (EX_TEMPFAIL)."""
 
 START_SECONDS = 30.0
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 STOP_SECONDS = 5.0
 """How long an engine may take to end after a shutdown request, and again after each signal."""
 RESTART_SECONDS = 0.5
@@ -71,6 +71,11 @@ class Place:
     def start_lock_path(self) -> Path:
         """Locked by the process that starts the engine, meanwhile."""
         return self.folder / f"{self.name}-start.lock"
+
+    @property
+    def losses_path(self) -> Path:
+        """How often engines in a row have lost their device."""
+        return self.folder / f"{self.name}-device-losses"
 
     @property
     def log_path(self) -> Path:

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from green_code.files import replace_file, sync, sync_folder
 from green_code.folders import bundles_dir
 from green_code.models.bundle_files import Calibration, Manifest, Version
@@ -214,10 +212,10 @@ def _read_checked(path: Path, kind: type[object]) -> dict[str, Any]:
 
 
 def _read_ids(path: Path) -> tuple[int, ...]:
-    ids = tensor_of(read_tensors(path)[0], "ids", INTEGERS, (None,))
-    if ids.min() < 0 or len(np.unique(ids)) < len(ids):
+    ids = tuple(tensor_of(read_tensors(path)[0], "ids", INTEGERS, (None,)).tolist())
+    if min(ids) < 0 or len(set(ids)) < len(ids):
         raise ValueError("ids are negative, or one is there twice")
-    return tuple(map(int, ids))
+    return ids
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ from green_code.models.places import check_disk, is_full, size_text
 from green_code.models.room import check_memory, room_for
 from green_code.models.shapes import EMBEDDING, HEAD
 from green_code.models.sources import Source
+from green_code.models.vocabulary import compact
 from green_code.problems import Problem
 from green_code.reading import read_json
 
@@ -175,7 +176,7 @@ def convert(
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.{os.getpid()}.", dir=folder.parent))
         try:
             weight_format.save(config, weights, adapters, part, reporter(_OPENED, 1.0))
-            tokenizer.save(str(part / "tokenizer.json"))
+            (part / "tokenizer.json").write_text(compact(tokenizer), "utf-8")
             description = Description(config, bos, tuple(eos), weight_format.name)
             (part / DESCRIPTION).write_bytes(msgspec.json.encode(description))
             if bundle and not bundle.as_read():

@@ -68,16 +68,13 @@ class FolderSource:
                 "a pruned vocabulary is only supported for GGUF sources; remove vocabulary.safetensors from the bundle.",
             )
         with refusing(self._unreadable_tokenizer):
-            own = self._tokenizer()
-            last = max(own.get_vocab(with_added_tokens=True).values(), default=-1)
-            if last >= self._config.vocabulary:
-                raise damaged(
-                    self.folder / "tokenizer.json", f"token {last}, but the model has {self._config.vocabulary} tokens"
-                )
+            own, last = self._tokenizer()
             return lossless(own), start_token(own), [end for end in self._ends if 0 <= end <= last]
 
-    def _tokenizer(self) -> Tokenizer:
-        """As transformers reads it, but of no fixed length; it gets our configuration, so that it looks into no other file for one."""
+    def _tokenizer(self) -> tuple[Tokenizer, int]:
+        """As transformers reads it, but of no fixed length, and its last token. It gets our configuration, so that it looks into no
+        other file for one.
+        """
         from transformers import CONFIG_MAPPING, AutoTokenizer
 
         read = AutoTokenizer.from_pretrained(
@@ -86,10 +83,15 @@ class FolderSource:
             local_files_only=True,
             trust_remote_code=False,
         )
+        last = max(read.backend_tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        if last >= self._config.vocabulary:  # before `to_str`, which needs memory for every number up to the last one
+            raise damaged(
+                self.folder / "tokenizer.json", f"token {last}, but the model has {self._config.vocabulary} tokens"
+            )
         own = Tokenizer.from_str(read.backend_tokenizer.to_str())
         own.no_padding()
         own.no_truncation()
-        return own
+        return own, last
 
     def _unreadable_tokenizer(self, what: str) -> Problem:
         return Problem(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -100,6 +99,8 @@ class Packages:
 
 
 def _installed(requirement: str, path: str) -> Path | None:
+    import importlib.metadata  # which the engine need not import to serve
+
     name, _, version = requirement.partition("==")
     with suppress(importlib.metadata.PackageNotFoundError):
         distribution = importlib.metadata.distribution(name)

@@ -29,7 +29,7 @@ from green_code.problems import Problem, too_large
 
 log = logging.getLogger(__name__)
 
-_CONVERSION = "13"  # increased whenever a conversion would give other files
+_CONVERSION = "14"  # increased whenever a conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # since a conversion was last opened
 
 

@@ -25,6 +25,7 @@ from green_code.kernels.decoder import KernelDecoder
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.models.backend import Buffers, ExitQuestion, TopToken
 from green_code.problems import Problem
+from green_code_lab.evaluation.kernel_rows import RowsDecoder
 
 FEW: int = 8
 """Positions of a step that waits for others; a longer one is a prompt, and shares the weights among its own."""
@@ -49,7 +50,7 @@ class Together:
     """
 
     def __init__(self, decoder: KernelDecoder, serving: int) -> None:
-        self._decoder, self._serving = decoder, serving
+        self._decoder, self._serving = RowsDecoder(decoder), serving
         self._turn = threading.Condition()
         self._waiting: list[_Step] = []
 

@@ -32,7 +32,9 @@ class Rig:
         self.now = 0.0
         self.stopped = asyncio.Event()
         self.tokens: dict[str, str] = {}
-        self.service = Service(self.loader, self.ledger, self.stopped.set, clock=lambda: self.now, tokens=self.tokens)
+        self.service = Service(
+            self.loader, self.ledger, folder / "losses", self.stopped.set, clock=lambda: self.now, tokens=self.tokens
+        )
         self.server = LinkServer(self.service)
         self.clients: list[EngineClient] = []
         self.notifications: list[tuple[str, dict[str, Any]]] = []

@@ -16,12 +16,12 @@ import pytest_asyncio
 import torch
 
 from green_code.engine import devices
+from green_code.engine.device_losses import RESTART_SECONDS
 from green_code.engine.device_room import fit
 from green_code.engine.devices import SLOW_SECONDS, assumed_seconds, choose_device, keep_measured, read_measured
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.engine.interfaces import DeviceProblem
 from green_code.engine.loading import load_runtime
-from green_code.engine.service import RESTART_SECONDS
 from green_code.kernels.weight_format import KernelFormat
 from green_code.link import messages
 from green_code.models import device
@@ -247,6 +247,29 @@ async def test_an_engine_that_has_lost_its_device_answers_and_ends_when_nobody_t
     assert not gpu_rig.stopped.is_set(), "somebody types"
     await until(lambda: not gpu_rig.service._work)
     gpu_rig.now += RESTART_SECONDS + 1
+    gpu_rig.service.idle_tick()
+    assert gpu_rig.stopped.is_set()
+
+
+@pytest.mark.asyncio
+async def test_a_device_that_each_engine_loses_is_left_alone_for_longer_and_the_status_says_so(
+    gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader: Any = gpu_rig.loader
+    loader.lost = True
+    monkeypatch.setattr(device, "is_lost", lambda name: name == "cuda")
+    (gpu_rig.folder / "losses").write_text("4")  # of engines before this one
+    client = await gpu_rig.client()
+    assert (await asyncio.wait_for(complete(client, device="cuda"), 10))["text"]
+    message = (await client.request(messages.STATUS, {}))["message"]
+    assert "failed 5 times in a row" in message and "set greenCode.device to cpu" in message
+    await until(lambda: not gpu_rig.service._work)
+    gpu_rig.now += 16 * RESTART_SECONDS - 1
+    gpu_rig.service.idle_tick()
+    assert not gpu_rig.stopped.is_set()
+    assert (await complete(client, device="cuda"))["text"] and loader.devices == ["cuda", "cpu"]
+    await until(lambda: not gpu_rig.service._work)
+    gpu_rig.now += RESTART_SECONDS
     gpu_rig.service.idle_tick()
     assert gpu_rig.stopped.is_set()
 

@@ -11,13 +11,13 @@ import torch
 from green_code.gpu.decoder import GpuDecoder
 from green_code.gpu.packing import HEAD as PREVIEW
 from green_code.gpu.packing import pack
-from green_code.gpu.stand_in import StandIn
 from green_code.gpu.weights import Weights
 from green_code.models.adapters import Adapters
 from green_code.models.bfloat16 import narrow, widen
 from green_code.models.config import ModelConfig, Rope
 from green_code.models.shapes import HEAD, weight_shapes
 from green_code.models.torch_decoder import Decoder
+from green_code_lab.benchmark.gpu_check.stand_in import StandIn
 
 _BASE = ModelConfig(
     family="llama", layers=2, width=64, heads=4, kv_heads=2, head_width=16, mlp_width=96, vocabulary=90,

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from green_code.decoding.drafter import MAX_DRAFTS
 from green_code.decoding.exit_classifier import ExitClassifier, parameter_shapes
 from green_code.decoding.exit_policies import Agent, ExitView, Full, agent_for
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.verifier import Verifier
+from green_code.gpu.control import ROWS_AT_MOST
 from green_code.gpu.decoder import GpuDecoder
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import TopToken
@@ -171,6 +173,7 @@ def test_a_verification_is_one_graph_and_decides_as_one_token_after_another() ->
     assert (machine.replays - before[0], machine.synchronisations - before[1]) == (1, 1)
     assert [each.token for each in decoded] == drafts
     assert [each.log_odds for each in decoded] == pytest.approx([top.log_odds for top in alone], abs=1e-4)
+    assert MAX_DRAFTS + 1 <= ROWS_AT_MOST, "so is one of as many drafts as there can be"
 
 
 def test_in_bfloat16_states_stay_near() -> None:

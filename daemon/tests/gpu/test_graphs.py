@@ -7,10 +7,10 @@ import torch
 
 from green_code.gpu.decoder import ROW_BUCKETS, GpuDecoder
 from green_code.gpu.plan import DeviceClassifier, HeadScratch, Plan, Scratch
-from green_code.gpu.stand_in import NotRecordable, Recorder, StandIn
 from green_code.gpu.weights import DeviceMatrix, Weights
 from green_code.kernels.packing import Extras
 from green_code.models.config import ModelConfig
+from green_code_lab.benchmark.gpu_check.stand_in import NotRecordable, Recorder, StandIn
 from green_code_lab.benchmark.gpu_shapes import PAPER, SHAPES
 from tests.gpu.references import CONFIGS, gpu_decoder, random_weights
 

@@ -18,10 +18,10 @@ from green_code.gpu.kernels_attention import attend
 from green_code.gpu.kernels_head import BINS, count_candidates, decide_rows, score_candidates, top_rows
 from green_code.gpu.kernels_linear import linear
 from green_code.gpu.packing import coded
-from green_code.gpu.stand_in import StandIn
 from green_code.gpu.weights import DeviceMatrix
 from green_code.models.backend import CANDIDATES, LOGIT_RANGE, TopToken
 from green_code.models.torch_decoder import top_tokens_of
+from green_code_lab.benchmark.gpu_check.stand_in import StandIn
 
 NONE = torch.zeros(1)
 

@@ -11,12 +11,12 @@ import torch
 from green_code.gpu import weight_format
 from green_code.gpu.decoder import GpuDecoder
 from green_code.gpu.packing import coded, layout, pack
-from green_code.gpu.stand_in import StandIn
 from green_code.gpu.weight_format import GpuFormat
 from green_code.gpu.weights import DeviceMatrix
 from green_code.kernels.packing import Extras
 from green_code.kernels.quantise import dequantise, quantise
 from green_code.models.adapters import Adapters
+from green_code_lab.benchmark.gpu_check.stand_in import StandIn
 from tests.gpu.references import CONFIGS, random_weights
 
 LLAMA = CONFIGS["llama"]

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from green_code.models import hugging_face
 from green_code.models.hugging_face import FolderSource
 from green_code.models.safetensors_files import INDEX
 from green_code.problems import Problem
@@ -168,6 +169,18 @@ def test_a_huge_tokenizer_is_refused_unread(folder: Path) -> None:
     with (folder / "tokenizer.json").open("r+b") as file:
         file.truncate(1 << 33)
     refused(folder, "tokenizer.json")
+
+
+def test_a_tokenizer_with_a_huge_token_is_refused_before_it_is_written_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizers library needs memory for every number up to the last token, when it writes a tokenizer, and ends the process without."""
+    file = folder / "tokenizer.json"
+    stored = json.loads(file.read_text("utf-8"))
+    stored["model"]["vocab"]["a"] = 2**31
+    file.write_text(json.dumps(stored), "utf-8")
+    monkeypatch.setattr(hugging_face, "Tokenizer", None)
+    refused(folder, f"tokenizer.json.*token {2**31}, but the model has")
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from green_code.models.tiny import TinySource
-from green_code.models.vocabulary import Vocabulary, lossless, start_token, text_of
+from green_code.models.vocabulary import Vocabulary, compact, lossless, start_token, text_of
 from green_code.problems import Problem
 
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
@@ -124,6 +124,17 @@ def test_a_tokenizer_that_changes_text_is_refused(normaliser: normalizers.Normal
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normaliser])
     with pytest.raises(Problem, match="not supported"):
         lossless(tokenizer)
+
+
+@pytest.mark.parametrize("pieces", [["ab", "abc"], ["a ", "a b"]])
+def test_the_compact_file_is_the_same_tokenizer(pieces: list[str]) -> None:
+    """Also where a piece has a space, which merges as text cannot say."""
+    tokenizer = Tokenizer(
+        models.BPE({piece: i for i, piece in enumerate([*"abc ", *pieces])}, [(p[:-1], p[-1]) for p in pieces])
+    )
+    read = Tokenizer.from_str(compact(tokenizer))
+    assert read.to_str() == tokenizer.to_str()
+    assert read.encode("".join(pieces)).ids == [4, 5]
 
 
 def test_a_tokenizer_without_all_bytes_is_refused() -> None:

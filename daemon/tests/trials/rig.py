@@ -55,6 +55,7 @@ def workplace(folder: Path, model: str = TINY, **variables: str) -> Iterator[Pat
         if model == TINY:
             patch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
         patch.setenv("PYTHONPATH", str(DAEMON))
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # pip compiles what users run
         for name, value in variables.items():
             patch.setenv(name, value)
         try:

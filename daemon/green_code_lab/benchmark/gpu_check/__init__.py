@@ -2,5 +2,5 @@
 
 Four parts, each a command of ten minutes at most: correctness, speed, energy, training. On a machine with a card, what they find goes into
 a folder, and the last one writes docs/experiments/gpu.md with the card's name. Without a card they run in small on the stand-in
-(green_code/gpu/stand_in.py), compile the kernels for cards, and write no figures.
+(stand_in.py), compile the kernels for cards, and write no figures.
 """

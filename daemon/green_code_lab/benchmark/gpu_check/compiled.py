@@ -19,10 +19,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from green_code.gpu.plan import DeviceClassifier, HeadScratch, Plan, Scratch
-from green_code.gpu.stand_in import Launch, Recorder
 from green_code.gpu.weights import DeviceMatrix, Weights
 from green_code.kernels.packing import Extras
 from green_code.models.config import ModelConfig
+from green_code_lab.benchmark.gpu_check.stand_in import Launch, Recorder
 from green_code_lab.benchmark.gpu_shapes import SHAPES
 
 CAPABILITIES = (80, 90)

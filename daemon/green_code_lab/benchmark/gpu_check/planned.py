@@ -14,11 +14,11 @@ import torch
 
 from green_code.gpu.packing import layout
 from green_code.gpu.plan import HeadScratch, Plan, Scratch
-from green_code.gpu.stand_in import Recorder
 from green_code.gpu.weights import Weights
 from green_code.kernels.packing import Extras
 from green_code.models.backend import CANDIDATES
 from green_code.models.config import ModelConfig
+from green_code_lab.benchmark.gpu_check.stand_in import Recorder
 from green_code_lab.benchmark.gpu_shapes import SHAPES
 
 BANDWIDTHS: Final = {"H100 SXM": 3.35e12, "RTX 4090": 1.008e12}

@@ -13,12 +13,12 @@ from torch import Tensor
 from green_code.gpu.decoder import GpuDecoder
 from green_code.gpu.graphs import CudaMachine, Machine
 from green_code.gpu.packing import Part
-from green_code.gpu.stand_in import StandIn
 from green_code.gpu.weights import Weights
 from green_code.kernels.packing import Extras
 from green_code.models.config import ModelConfig
 from green_code.models.device import gpu_uuid
 from green_code_lab.benchmark.gpu_check.card import why_no_card
+from green_code_lab.benchmark.gpu_check.stand_in import StandIn
 
 _SPREAD = 2e-4  # of codes' scales: small enough for states to stay finite
 

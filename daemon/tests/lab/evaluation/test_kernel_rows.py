@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.kernels.decoder import KernelDecoder
+from green_code_lab.evaluation.kernel_rows import RowsDecoder
 from tests.engine.sessions import tiny_runtime
 from tests.examples import examples
 
@@ -18,7 +19,7 @@ from tests.examples import examples
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with tiny_runtime(tmp_path_factory.mktemp("tiny")) as runtime:
         assert isinstance(runtime.decoder, KernelDecoder)
-        yield runtime.decoder
+        yield RowsDecoder(runtime.decoder)
 
 
 def filled(decoder: KernelDecoder, tokens: list[int], capacity: int) -> Any:
