@@ -24,6 +24,7 @@ from green_code.folders import BUNDLES_VARIABLE, CACHE_VARIABLE, DATA_VARIABLE, 
 from green_code.models.bundle import write_manifest
 from green_code.models.catalog import find_model
 from green_code.models.rows import ROWS, Shape
+from green_code.problems import Problem
 from green_code_lab.dry_run.checkpoints import narrower, provide
 from green_code_lab.dry_run.commands import FINE_TUNED, MODELS, Step, exits_of, has_lenses, steps
 
@@ -76,9 +77,14 @@ def _dry_run(model: str, kind: str, work: Path | None) -> bool:
     with tempfile.TemporaryDirectory(dir=work) as place, inside(Path(place).resolve()):
         for name, words, step in _commands(model, kind):
             ran = run(words, Path(f"{name}.log"))
-            result = ran.last_line if ran.status else step.found() if step else "written"
+            went_well, result = not ran.status, ran.last_line
+            if went_well:
+                try:
+                    result = step.found() if step else "written"
+                except (Problem, OSError) as error:
+                    went_well, result = False, f"it left something else: {error}"
             print(f"| {name} | {ran.seconds:.0f} | {ran.peak / 1e9:.1f} | {result} |", flush=True)
-            if ran.status:
+            if not went_well:
                 return False
     return True
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from green_code.folders import bundles_dir, cache_dir
 from green_code.models.bundle import CALIBRATION, DELTA, LENSES, SVD_HEAD, Bundle, load_bundle
 from green_code.models.rows import ROWS
+from green_code.problems import Problem
 from green_code_lab.agent.record import PARTS
 from green_code_lab.agent.rollouts import open_rollouts
 from green_code_lab.dry_run.checkpoints import SOURCES
@@ -32,8 +33,9 @@ class Step:
 
     Attributes:
         words: behind `green-code`. page: options on the page alone. cheap: options of a dry run alone; of two equal options the later
-            one counts. found: looks at what the command has made, and describes it. At full shape, `training` takes the memory of a
-            card, and `many` takes hours on a processor: some hundred lines, of a number that no option changes.
+            one counts. found: looks at what the command has made, and describes it; raises Problem or OSError where it is not
+            there. At full shape, `training` takes the memory of a card, and `many` takes hours on a processor: it completes some
+            hundred lines, whose number no option changes.
     """
 
     name: str
@@ -122,9 +124,14 @@ def _work(model: str) -> str:
 
 
 # --- what is there ---------------------------------------------------------------------------------------
+def _must(there: bool, otherwise: str) -> None:
+    if not there:
+        raise Problem("internal_error", otherwise)
+
+
 def _converted(model: str) -> str:
     sizes = [path.stat().st_size for path in cache_dir().glob(f"{model}-{'[0-9a-f]' * 16}/*")]
-    assert sizes, "there are no converted weights"
+    _must(bool(sizes), "there are no converted weights")
     return f"{sum(sizes) / 1e9:.2f} GB converted"
 
 
@@ -138,9 +145,9 @@ def _bundle(name: str) -> Bundle:
 
 
 def _has(name: str, part: str) -> str:
-    path = _bundle(name).part(part)
-    assert path is not None, f"the bundle has no {part}"
-    return f"{part}, {path.stat().st_size / 1e6:.1f} MB"
+    bundle = _bundle(name)
+    _must(bundle.part(part) is not None, f"the bundle has no {part}")
+    return f"{part}, {(bundle.path / part).stat().st_size / 1e6:.1f} MB"
 
 
 def _watched(name: str) -> str:
@@ -151,7 +158,7 @@ def _watched(name: str) -> str:
 def _trained(model: str) -> str:
     state = _json(f"{_work(model)}/lite/state.json")
     exits = sorted(exit for group in state["recipe"]["exit_groups"] for exit in group)
-    assert tuple(exits) == exits_of(model), f"the recipe's exits are {exits}"
+    _must(tuple(exits) == exits_of(model), f"the recipe's exits are {exits}")
     return f"step {state['step']}, exits {_listed(exits)}"
 
 
@@ -164,21 +171,21 @@ def _rollouts(work: str, bundle: str) -> str:
 def _agent_of(model: str, bundle: str) -> str:
     manifest = _bundle(bundle).manifest
     agent = manifest["agent"]
-    assert tuple(manifest["exits"]) == exits_of(model), f"the agent decides at {manifest['exits']}"
-    assert agent["reward"]["kind"] == "paper", "the rewards are not the paper's"
+    _must(tuple(manifest["exits"]) == exits_of(model), f"the agent decides at {manifest['exits']}")
+    _must(agent["reward"]["kind"] == "paper", "the rewards are not the paper's")
     return f"{agent['method']} at exits {_listed(manifest['exits'])}"
 
 
 def _calibrated(bundle: str) -> str:
     calibration = _bundle(bundle).calibration
-    assert calibration, f"the bundle has no {CALIBRATION}"
+    _must(bool(calibration), f"the bundle has no {CALIBRATION}")
     return f"{calibration['reference']['rows']} lines, {len(calibration['curve'])} thresholds"
 
 
 def _pareto(out: str) -> str:
     arms = _json(f"{out}/paper.json")["arms"]
     depths = [f"{arm['setting']} {arm['layers']:.1f}" for arm in arms if not arm["setting"].startswith("as served")]
-    assert any(arm["setting"].startswith("T=") for arm in arms), "no threshold was measured"
+    _must(any(arm["setting"].startswith("T=") for arm in arms), "no threshold was measured")
     return f"layers a token: {', '.join(depths)}"
 
 

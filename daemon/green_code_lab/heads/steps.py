@@ -76,7 +76,8 @@ def make_exits(job: Job) -> None:
     if job.config.row.norm != "rms":
         if frozen:
             raise Problem(
-                "bad_request", f"{job.config.family} has no RMS norms, which lenses need; give --recipe lite or --recipe paper."
+                "bad_request",
+                f"{job.config.family} has no RMS norms, which lenses need; give --recipe lite or --recipe paper.",
             )
         log(f"lenses need RMS norms: {job.config.family} gets none")
         return
