@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,8 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(command, "convert_apart", convert)
     monkeypatch.setattr(train_command, "_PPO", {"paper": replace(ppo.PAPER, steps=64, updates=2)})
     monkeypatch.setattr(train_command, "_DOCUMENTS", 4)
+    compare = train_command.compare
+    monkeypatch.setattr(train_command, "compare", lambda agents, *others: compare(islice(agents, 2), *others))
     monkeypatch.setattr(watch, "_LINES", 2)
     monkeypatch.setattr(watch, "texts", lambda texts=watch.texts: texts()[:1])
     recipe = lite_steps.recipe_named
