@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import struct
+import sys
 from typing import Any
 
 PLAIN: tuple[Any, ...] = (
@@ -36,6 +37,19 @@ def as_json(wanted: Any) -> Any:
     if isinstance(wanted, dict):
         return {key: as_json(part) for key, part in wanted.items()}
     return wanted.decode("latin-1") if isinstance(wanted, bytes) else wanted
+
+
+def encoded(wanted: Any, allow_nan: bool = True) -> bytes:
+    """JSON of any `value`, however deep.
+
+    Raises ValueError where it has NaN, and that is not allowed.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)
+    try:
+        return json.dumps(wanted, allow_nan=allow_nan).encode("utf-8", "replace")
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 _DEEP = "(nested too deep for an encoder)"

@@ -27,6 +27,7 @@ from green_code.link.discovery import place
 from green_code.lock import read_note
 from green_code.models.rows import TINY
 from tests.engine.fake_runtime import completion_params
+from tests.trials.hostile_values import encoded
 
 DAEMON: Final = Path(green_code.__file__).resolve().parents[1]
 DEADLINE_SECONDS: Final = 30.0
@@ -284,7 +285,7 @@ class Front:
             raise Ended("the front has ended") from error
 
     def send(self, message: dict[str, Any]) -> None:
-        body = json.dumps({"jsonrpc": "2.0", **message}).encode("utf-8", "replace")
+        body = encoded({"jsonrpc": "2.0", **message})
         self.send_bytes(b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     def notify(self, method: str, params: Any) -> None:
