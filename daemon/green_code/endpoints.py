@@ -1,9 +1,9 @@
-"""Addresses of serving engines: what `greenCode.endpoint` may be, and what follows from it.
+"""Addresses of servers: what `greenCode.endpoint` may be, and what follows from it.
 
-    https://HOST[:PORT][/PATH]/v1[/completions][#MODEL]      any engine with OpenAI's completions (vLLM, llama-server)
+    https://HOST[:PORT][/PATH]/v1[/completions][#MODEL]      any server with OpenAI's completions (vLLM, llama-server)
     https://HOST[:PORT][/PATH]/infill                        llama-server's fill-in-the-middle
 
-Without encryption only this machine is reached. An address never holds a token, since it stands in settings and in the ledger.
+Without encryption only this machine is reached. An address never holds an API key, since it stands in settings and in the ledger.
 Must not know: HTTP, or what is sent there.
 """
 
@@ -20,10 +20,10 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A serving engine.
+    """A server in the place of a local model.
 
     Args:
-        origin: scheme, host and port. The token and the user's consent belong to it.
+        origin: scheme, host and port. The API key and the user's consent belong to it.
         completions: where completions are asked for. root: what the engine's other addresses begin with.
         model: of its models, the one to ask; empty: the only one.
         infill: it takes the parts of a fill-in-the-middle prompt, and not one text.
@@ -40,7 +40,7 @@ class Endpoint:
 
 
 def is_endpoint(model: str) -> bool:
-    """Whether what stands for a model is the address of a serving engine."""
+    """Whether what stands for a model is the address of a server."""
     return model[:8].lower().startswith(("http://", "https://"))
 
 
@@ -81,7 +81,7 @@ def _split(address: str) -> tuple[SplitResult, int | None]:
         raise ValueError(f"{shown(address)} is no address that begins with https:// or http://localhost")
     if parts.query:
         raise ValueError(
-            "it has a query (?), which is not supported; remove it, and store the key with Green Code: Set API Key"
+            "it has a query (?), which is not supported; remove it, and store the API key with Green Code: Set API Key"
         )
     return parts, port
 

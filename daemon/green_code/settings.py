@@ -110,7 +110,7 @@ class Settings:
 
     @property
     def served_by(self) -> str:
-        """The model, or the serving engine that takes its place."""
+        """The model, or the server that takes its place."""
         return self.endpoint or self.model
 
     def of_language(self, language: str) -> Settings:
@@ -177,7 +177,7 @@ def check_value(row: Setting, value: Any) -> str | None:
     if row.type == "string" and "\0" in value:
         return f"{shown(value)} has a NUL character"
     if row.name == "model" and is_endpoint(value):
-        return "it is the address of a serving engine, which belongs in greenCode.endpoint"
+        return "it is the address of a server, which belongs in greenCode.endpoint"
     if row.name == "endpoint" and value:
         try:
             parse_endpoint(value)

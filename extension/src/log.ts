@@ -14,13 +14,13 @@ export interface Action {
 
 export class Channels implements vscode.Disposable {
   readonly extension = vscode.window.createOutputChannel('Green Code', { log: true });
-  private serverChannel: vscode.LogOutputChannel | undefined;
+  private engineChannel: vscode.LogOutputChannel | undefined;
   private readonly shown = new Set<string>();
 
   /** The front's stderr and the client's log. Created when a front starts. */
-  get server(): vscode.LogOutputChannel {
-    this.serverChannel ??= vscode.window.createOutputChannel('Green Code Server', { log: true });
-    return this.serverChannel;
+  get engine(): vscode.LogOutputChannel {
+    this.engineChannel ??= vscode.window.createOutputChannel('Green Code Engine', { log: true });
+    return this.engineChannel;
   }
 
   show(): void {
@@ -28,7 +28,7 @@ export class Channels implements vscode.Disposable {
   }
 
   /** Logs an error, and shows it once per text. `cause`: the channel that Show Log opens. */
-  showError(message: string, actions: readonly Action[] = [], cause: 'extension' | 'server' = 'extension'): void {
+  showError(message: string, actions: readonly Action[] = [], cause: 'extension' | 'engine' = 'extension'): void {
     this.extension.error(message);
     if (this.shown.has(message)) {
       return;
@@ -60,7 +60,7 @@ export class Channels implements vscode.Disposable {
 
   dispose(): void {
     this.extension.dispose();
-    this.serverChannel?.dispose();
+    this.engineChannel?.dispose();
   }
 }
 

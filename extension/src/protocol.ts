@@ -11,7 +11,7 @@ export const LSP_EXPLAIN = 'greenCode/explain';
 export const LSP_REPORT = 'greenCode/report';
 export const LSP_RESTART_ENGINE = 'greenCode/restartEngine';
 export const LSP_RESET_GATE = 'greenCode/resetGate';
-export const LSP_ENDPOINT_TOKEN = 'greenCode/endpointToken';
+export const LSP_API_KEY = 'greenCode/apiKey';
 export const LSP_STATUS = 'greenCode/status';
 export const LSP_ENERGY = 'greenCode/energy';
 

@@ -75,7 +75,7 @@ export function rawSettings(): Readonly<Record<string, unknown>> {
 
 /**
  * What the front receives: the raw settings, and under `[language]` the values that differ there, as in settings.json.
- * Snoozed, suggestions are off to the front. `endpoint`: the serving engine that the user has allowed; empty: none.
+ * Snoozed, suggestions are off to the front. `endpoint`: the server that the user has allowed; empty: none.
  */
 export function settingsForFront({ snooze, endpoint }: Pick<Snapshot, 'snooze' | 'endpoint'>): Readonly<Record<string, unknown>> {
   const raw = rawSettings();

@@ -41,7 +41,7 @@ class Shared:
     """What the engine's models have in common.
 
     Args:
-        compute: the one compute thread. A serving engine, for which it would wait, has a thread of its own.
+        compute: the one compute thread. A server, for which it would wait, has a thread of its own.
         make_room: called before weights are opened, with their bytes; raises Problem if there is no memory for them.
         on_status: called when the status of a model has changed. on_loaded: called when a model has been loaded. on_released: called
             with one that is released.
@@ -216,7 +216,7 @@ class ModelHolder:
         """Run a job on the compute thread, after those queued before it.
 
         Raises:
-            EndpointProblem: a serving engine failed; it is left alone until a back-off has passed.
+            EndpointProblem: a server failed; it is left alone until a back-off has passed.
         """
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._compute, loaded.complete, job)

@@ -12,7 +12,7 @@ from green_code.link.messages import CompletionParams, CompletionResult, State
 from green_code.problems import Problem
 
 REMOTE: Final = "remote"
-"""As a device: a serving engine computes, perhaps on another machine."""
+"""As a device: a server computes, perhaps on another machine."""
 
 Progress = Callable[[State, str, "float | None"], None]
 """Called while loading: "loading", a sentence, a fraction or None."""
@@ -30,10 +30,10 @@ class DeviceProblem(Problem):
 
 
 class EndpointProblem(Problem):
-    """A serving engine does not answer, or with something else than a completion.
+    """A server does not answer, or with something else than a completion.
 
     Args:
-        wait_seconds: how long that engine wants to be left alone.
+        wait_seconds: how long that server wants to be left alone.
     """
 
     def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
@@ -64,7 +64,7 @@ class Runtime(Protocol):
     def bundle(self) -> str: ...
     @property
     def device(self) -> str:
-        """Where it computes: "cpu", "cuda", "mps", or "remote": a serving engine does."""
+        """Where it computes: "cpu", "cuda", "mps", or "remote": a server does."""
 
     @property
     def card(self) -> str:

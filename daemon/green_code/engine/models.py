@@ -122,7 +122,7 @@ class Models:
                 holder.bundle_changed()
 
     def try_again(self, origin: str) -> None:
-        """A serving engine has another token than before."""
+        """A server has another API key than before."""
         for holder in self._holders:
             if is_endpoint(holder.name) and parse_endpoint(holder.name).origin == origin:
                 holder.try_again()

@@ -56,11 +56,11 @@ def import_loader() -> LoadRuntime:
     return loader
 
 
-def with_endpoints(load: LoadRuntime, tokens: Mapping[str, str]) -> LoadRuntime:
-    """What loads a model, or connects to a serving engine where that takes its place.
+def with_endpoints(load: LoadRuntime, api_keys: Mapping[str, str]) -> LoadRuntime:
+    """What loads a model, or connects to a server where that takes its place.
 
     Args:
-        tokens: of serving engines, by origin.
+        api_keys: of servers, by origin.
     """
 
     def load_or_connect(model: str, progress: Progress, device: str, make_room: MakeRoom) -> Runtime:
@@ -68,7 +68,7 @@ def with_endpoints(load: LoadRuntime, tokens: Mapping[str, str]) -> LoadRuntime:
             return load(model, progress, device, make_room)
         from green_code.engine.remote import runtime
 
-        return runtime.connect(model, tokens, progress)
+        return runtime.connect(model, api_keys, progress)
 
     return load_or_connect
 
@@ -98,9 +98,9 @@ def run_engine(prepare: Callable[[], LoadRuntime] = import_loader) -> int:
 
 
 async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
-    stopped, tokens = asyncio.Event(), dict[str, str]()
+    stopped, api_keys = asyncio.Event(), dict[str, str]()
     ledger = Ledger(folders.ledger_path())
-    service = Service(with_endpoints(load, tokens), ledger, where.losses_path, stopped.set, tokens=tokens)
+    service = Service(with_endpoints(load, api_keys), ledger, where.losses_path, stopped.set, api_keys=api_keys)
     server = LinkServer(service)
     _stop_on_signals(stopped)  # before the socket exists: a client may stop the engine as soon as it sees it
     await server.start(where.address)

@@ -61,7 +61,7 @@ class Service:
         losses: file that keeps for later engines how often the device was lost.
         stop: ends the process; called once.
         clock: monotonic seconds; replaced in tests.
-        tokens: of serving engines, by origin, for `load`; clients send them.
+        api_keys: of servers, by origin, for `load`; clients send them.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Service:
         losses: Path,
         stop: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
-        tokens: dict[str, str] | None = None,
+        api_keys: dict[str, str] | None = None,
     ) -> None:
-        self._tokens = {} if tokens is None else tokens
+        self._api_keys = {} if api_keys is None else api_keys
         self._ledger = ledger
         self._stop = stop
         self._losses = DeviceLosses(losses, clock)
@@ -126,7 +126,7 @@ class Service:
         return answer
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `shown`, `accepted`, `retained` and `token`."""
+        """`cancel`, `shown`, `accepted`, `retained` and `api_key`."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
@@ -150,10 +150,10 @@ class Service:
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
-        elif method == messages.TOKEN:
-            origin, token = params["endpoint"], params["token"]
-            if self._tokens.get(origin, "") != token:
-                self._tokens[origin] = token
+        elif method == messages.API_KEY:
+            origin, api_key = params["endpoint"], params["api_key"]
+            if self._api_keys.get(origin, "") != api_key:
+                self._api_keys[origin] = api_key
                 self._models.try_again(origin)
         else:
             raise Problem("bad_request", f"Bad request: {method} is a request, which has an id.")

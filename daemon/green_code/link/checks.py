@@ -75,7 +75,7 @@ class Visible:
     """A text of visible ASCII characters, as in the header of a request. It is a secret, and no fault repeats it."""
 
     def fault(self, value: Any) -> str | None:
-        return None if all("!" <= each <= "~" for each in value) else "has a character that no token has"
+        return None if all("!" <= each <= "~" for each in value) else "has a character that no API key has"
 
 
 @dataclass(frozen=True)

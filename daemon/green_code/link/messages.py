@@ -15,7 +15,7 @@ from green_code.link.checks import AtMost, Between, Like, NumberOr, Visible, Wit
 from green_code.report import Totals
 from green_code.settings import PRESETS, STOPS
 
-PROTOCOL: Final = 6
+PROTOCOL: Final = 7
 """Raised with every incompatible change; a front and an engine of different numbers never connect."""
 
 # --- front and engine -------------------------------------------------------------------------------------
@@ -25,7 +25,7 @@ CANCEL: Final = "cancel"
 SHOWN: Final = "shown"
 ACCEPTED: Final = "accepted"
 RETAINED: Final = "retained"
-TOKEN: Final = "token"
+API_KEY: Final = "api_key"
 STATUS: Final = "status"
 ENERGY: Final = "energy"
 REPORT: Final = "report"
@@ -38,7 +38,7 @@ LSP_EXPLAIN: Final = "greenCode/explain"
 LSP_REPORT: Final = "greenCode/report"
 LSP_RESTART_ENGINE: Final = "greenCode/restartEngine"
 LSP_RESET_GATE: Final = "greenCode/resetGate"
-LSP_ENDPOINT_TOKEN: Final = "greenCode/endpointToken"
+LSP_API_KEY: Final = "greenCode/apiKey"
 LSP_STATUS: Final = "greenCode/status"
 LSP_ENERGY: Final = "greenCode/energy"
 COMMAND_ACCEPTED: Final = "greenCode.accepted"
@@ -79,7 +79,7 @@ Refusal = Literal[
     "engine_hanging",  # an engine runs but does not answer
     "model_missing",
     "model_damaged",
-    "endpoint_failed",  # the serving engine of greenCode.endpoint does not answer, or not with a completion
+    "endpoint_failed",  # the server of greenCode.endpoint does not answer, or not with a completion
     "no_memory",  # the model does not fit, or not beside those of other windows
     "bundle_invalid",
     "cache_unwritable",  # no disk space, or a read-only home
@@ -161,11 +161,11 @@ class RetainedParams(_Row):
     """An accepted completion was still there half a minute later."""
 
 
-class TokenParams(TypedDict):
-    """The token of a serving engine, for requests to its origin; empty: none. No message, log or file repeats it."""
+class ApiKeyParams(TypedDict):
+    """The API key of a server, for requests to its origin; empty: none. No message, log or file repeats it."""
 
     endpoint: Annotated[str, AtMost(2048)]
-    token: Annotated[str, Visible(), AtMost(8192)]
+    api_key: Annotated[str, Visible(), AtMost(8192)]
 
 
 class Snippet(TypedDict):
@@ -184,7 +184,7 @@ class CompletionParams(TypedDict):
     suffix: str
     language: Annotated[str, AtMost(100)]
     model: Annotated[str, AtMost(4096), Without("\0")]
-    """A name or a path, or the address of a serving engine."""
+    """A name or a path, or the address of a server."""
     device: Device
     decoding: Decoding
     policy: Annotated[str, Like(_POLICY, "full, agent, fixed:LAYER, confidence:FRACTION")]
@@ -212,7 +212,7 @@ PARAMS: Final[Mapping[str, type[Any]]] = {
     SHOWN: ShownParams,
     ACCEPTED: AcceptedParams,
     RETAINED: RetainedParams,
-    TOKEN: TokenParams,
+    API_KEY: ApiKeyParams,
     STATUS: NoParams,
     REPORT: NoParams,
     SHUTDOWN: NoParams,
@@ -283,7 +283,7 @@ class EngineStatus(StatusMessage):
     costs_assumed: bool
     """Whether joules are counted at assumed costs until those of this machine are measured."""
     device: str
-    """Where the model computes: "cpu", "cuda", "mps", or "remote" for a serving engine; empty without a model."""
+    """Where the model computes: "cpu", "cuda", "mps", or "remote" for a server; empty without a model."""
     reads_snippets: bool
     """Whether the model's prompt has a place for lines of other files."""
 

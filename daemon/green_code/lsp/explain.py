@@ -92,7 +92,7 @@ TEXTS: Final[dict[str, Text]] = {
     "bad_request": Text("The engine refused the request.", "Update green-code and the extension together."),
     "internal_error": Text(
         "Something in Green Code failed.",
-        "Run Green Code: Show Log, and report the error with that log and the output Green Code Server.",
+        "Run Green Code: Show Log, and report the error with that log and the output Green Code Engine.",
     ),
     # Why the engine was not asked.
     "no_context": Text("There is no text before the cursor.", "Write a line or a comment first."),

@@ -383,10 +383,10 @@ class Front:
         """End the engine and start another one."""
         await self._supervisor.restart(self.settings.served_by, self.settings.device)
 
-    def set_token(self, endpoint: str, token: str) -> None:
-        """The token of a serving engine; empty: none. It is kept in memory alone."""
+    def set_api_key(self, endpoint: str, api_key: str) -> None:
+        """The API key of a server; empty: none. It is kept in memory alone."""
         with contextlib.suppress(ValueError):  # configure() has said what is wrong with the address
-            self._supervisor.set_token(parse_endpoint(endpoint).origin, token)
+            self._supervisor.set_api_key(parse_endpoint(endpoint).origin, api_key)
 
     async def close(self) -> None:
         """The window closes."""

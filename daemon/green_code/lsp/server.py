@@ -333,16 +333,14 @@ def make_server() -> FrontServer:
     def dismissed(params: Any) -> None:
         server.front.dismissed()
 
-    @server.feature(messages.LSP_ENDPOINT_TOKEN)
-    def endpoint_token(params: Any) -> None:
+    @server.feature(messages.LSP_API_KEY)
+    def api_key(params: Any) -> None:
         values = plain(params)
         try:
-            found = checked(
-                messages.TokenParams, values if isinstance(values, dict) else {}, messages.LSP_ENDPOINT_TOKEN
-            )
-            server.front.set_token(found["endpoint"], found["token"])
+            found = checked(messages.ApiKeyParams, values if isinstance(values, dict) else {}, messages.LSP_API_KEY)
+            server.front.set_api_key(found["endpoint"], found["api_key"])
         except Problem as problem:
-            server._warn(f"The endpoint's token cannot be used: {problem}")
+            server._warn(f"The API key cannot be used: {problem}")
 
     @server.feature(messages.LSP_EXPLAIN)
     def explain(params: Any) -> Any:

@@ -60,7 +60,7 @@ class Supervisor:
         """Whether the engine's model has a place for lines of other files."""
         self._client: EngineClient | None = None
         self._connecting: asyncio.Task[EngineClient] | None = None
-        self._tokens: dict[str, str] = {}
+        self._api_keys: dict[str, str] = {}
         self._in_flight = 0
         self._leaving = self._closed = False
         self._failures = 0
@@ -112,11 +112,11 @@ class Supervisor:
         if self._client is not None:
             self._client.notify(messages.RETAINED, {"id": row_id})
 
-    def set_token(self, origin: str, token: str) -> None:
-        """The token of a serving engine, for this engine and those after it."""
-        self._tokens[origin] = token
+    def set_api_key(self, origin: str, api_key: str) -> None:
+        """The API key of a server, for this engine and those after it."""
+        self._api_keys[origin] = api_key
         if self._client is not None:
-            self._client.notify(messages.TOKEN, {"endpoint": origin, "token": token})
+            self._client.notify(messages.API_KEY, {"endpoint": origin, "api_key": api_key})
 
     async def restart(self, model: str, device: Device = "auto") -> None:
         """End the engine and start another one, without a back-off."""
@@ -139,7 +139,7 @@ class Supervisor:
             await self._client.close()
 
     def _asks(self, model: str, device: Device) -> Hello:
-        if is_endpoint(model):  # which needs its token first
+        if is_endpoint(model):  # which needs its API key first
             return Hello(device=device, window=self.window)
         return Hello(model=model, device=device, window=self.window)
 
@@ -201,8 +201,8 @@ class Supervisor:
             if problem.reason == "engine_hanging":
                 await self._end_silent()
             raise
-        for origin, token in self._tokens.items():
-            client.notify(messages.TOKEN, {"endpoint": origin, "token": token})
+        for origin, api_key in self._api_keys.items():
+            client.notify(messages.API_KEY, {"endpoint": origin, "api_key": api_key})
         self._client = client
         self._notified(messages.STATUS, await client.request(messages.STATUS, {}))
         return client

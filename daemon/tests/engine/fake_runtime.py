@@ -165,7 +165,7 @@ class FakeLoader:
         self.held: dict[str, threading.Event] = {}
         self.sizes: dict[str, int] = {}
         self.connect: Callable[[str], Any] | None = None
-        """Loads what is the address of a serving engine."""
+        """Loads what is the address of a server."""
         self.calls: list[str] = []
         self.runtimes: list[FakeRuntime] = []
 

@@ -22,7 +22,7 @@ from tests.engine.fake_runtime import WAIT_SECONDS, FakeLoader, completion_param
 
 
 class Rig:
-    """A service behind a socket, or on Windows behind a pipe. The tokens of serving engines are those that clients have sent."""
+    """A service behind a socket, or on Windows behind a pipe. The API keys of servers are those that clients have sent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,9 +31,14 @@ class Rig:
         self.ledger = Ledger(folder / "data" / "energy.sqlite3")
         self.now = 0.0
         self.stopped = asyncio.Event()
-        self.tokens: dict[str, str] = {}
+        self.api_keys: dict[str, str] = {}
         self.service = Service(
-            self.loader, self.ledger, folder / "losses", self.stopped.set, clock=lambda: self.now, tokens=self.tokens
+            self.loader,
+            self.ledger,
+            folder / "losses",
+            self.stopped.set,
+            clock=lambda: self.now,
+            api_keys=self.api_keys,
         )
         self.server = LinkServer(self.service)
         self.clients: list[EngineClient] = []

@@ -46,7 +46,7 @@ GOOD: dict[str, dict[str, Any]] = {
     messages.SHOWN: {"id": "a", "characters": 1},
     messages.ACCEPTED: {"id": "a", "characters": 1},
     messages.RETAINED: {"id": "a"},
-    messages.TOKEN: {"endpoint": "https://host:443", "token": "sk-1"},
+    messages.API_KEY: {"endpoint": "https://host:443", "api_key": "sk-1"},
     messages.STATUS: {},
     messages.REPORT: {},
     messages.SHUTDOWN: {},

@@ -45,19 +45,19 @@ def test_each_engine_gets_the_key_after_a_hello_that_names_no_server(monkeypatch
         found = Supervisor(lambda status: None, lambda energy: None)
         front = Front(lambda status: None, lambda energy: None, supervisor=lambda *_: found)
         assert front.configure({"endpoint": ADDRESS}) == []
-        front.set_token(ADDRESS, "sk-1")
-        front.set_token("nonsense", "sk-2")
+        front.set_api_key(ADDRESS, "sk-1")
+        front.set_api_key("nonsense", "sk-2")
         await front.begin()
-        front.set_token(ADDRESS, "sk-3")
+        front.set_api_key(ADDRESS, "sk-3")
         engines[-1].alive = False
         await found.warm_up(ADDRESS)
 
     asyncio.run(scenario())
-    key = {"endpoint": ORIGIN, "token": "sk-1"}
-    renewed = {"endpoint": ORIGIN, "token": "sk-3"}
+    key = {"endpoint": ORIGIN, "api_key": "sk-1"}
+    renewed = {"endpoint": ORIGIN, "api_key": "sk-3"}
     assert all("model" not in asks for asks in hellos) and len(hellos) == 2
-    assert engines[0].sent == [(messages.TOKEN, key), (messages.STATUS, {}), (messages.TOKEN, renewed)]
-    assert engines[1].sent == [(messages.TOKEN, renewed), (messages.STATUS, {})]
+    assert engines[0].sent == [(messages.API_KEY, key), (messages.STATUS, {}), (messages.API_KEY, renewed)]
+    assert engines[1].sent == [(messages.API_KEY, renewed), (messages.STATUS, {})]
 
 
 def test_requests_name_the_server_and_without_it_the_model() -> None:

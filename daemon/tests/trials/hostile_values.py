@@ -39,15 +39,12 @@ def as_json(wanted: Any) -> Any:
     return wanted.decode("latin-1") if isinstance(wanted, bytes) else wanted
 
 
-def encoded(wanted: Any, allow_nan: bool = True) -> bytes:
-    """JSON of any `value`, however deep.
-
-    Raises ValueError where it has NaN, and that is not allowed.
-    """
+def encoded(wanted: Any) -> bytes:
+    """JSON of any `value`, however deep."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10_000)
     try:
-        return json.dumps(wanted, allow_nan=allow_nan).encode("utf-8", "replace")
+        return json.dumps(wanted).encode("utf-8", "replace")
     finally:
         sys.setrecursionlimit(limit)
 

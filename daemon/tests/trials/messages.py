@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -166,8 +167,11 @@ def _edits(front: Front, numbers: random.Random) -> Iterator[str]:
             if numbers.random() < 0.4:
                 params[numbers.choice((*params, "more"))] = _json(numbers)
             try:
-                hostile_values.encoded(params, allow_nan=False)
-            except ValueError:  # NaN is no JSON: the answer, if there is one, has no id
+                json.dumps(params, allow_nan=False)
+            except (
+                ValueError,
+                RecursionError,
+            ):  # no JSON, or too deep to be read: the answer, if there is one, has no id
                 front.notify(method, params)
                 continue
             answer = front.request(method, params)

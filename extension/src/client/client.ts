@@ -10,7 +10,7 @@ import {
 
 import type { LogOutputChannel } from 'vscode';
 
-import { withoutToken } from '../endpoint/address';
+import { withoutApiKey } from '../endpoint/address';
 import { messageOf } from '../log';
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
 import { SCHEMES, SECTION, settingsForFront } from '../settings';
@@ -41,7 +41,7 @@ class QuietClient extends LanguageClient {
   override get traceOutputChannel(): LogOutputChannel {
     const channel = super.traceOutputChannel;
     return new Proxy(channel, {
-      get: (target, key) => (key === 'trace' ? (line: string) => target.trace(withoutToken(line)) : (Reflect.get(target, key) as unknown)),
+      get: (target, key) => (key === 'trace' ? (line: string) => target.trace(withoutApiKey(line)) : (Reflect.get(target, key) as unknown)),
     });
   }
 

@@ -40,6 +40,6 @@ export function showWrongInterpreter(channels: Channels, message: string): void 
 /** Shown when no further restart follows. Returns the message for the status item. */
 export function showCrashes(channels: Channels, cause: string, isManaged: boolean): string {
   const message = t('server.failsRepeatedly', { cause });
-  channels.showError(`Green Code: ${message}`, [restart(), ...(isManaged ? [setUpAgain()] : [])], 'server');
+  channels.showError(`Green Code: ${message}`, [restart(), ...(isManaged ? [setUpAgain()] : [])], 'engine');
   return message;
 }

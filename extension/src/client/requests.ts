@@ -49,9 +49,9 @@ export class Requests {
     this.notify(protocol.LSP_DISMISSED, {});
   }
 
-  /** The token of a serving engine; empty: none. */
-  endpointToken(endpoint: string, token: string): void {
-    this.notify(protocol.LSP_ENDPOINT_TOKEN, { endpoint, token });
+  /** The API key of a server; empty: none. */
+  apiKey(endpoint: string, apiKey: string): void {
+    this.notify(protocol.LSP_API_KEY, { endpoint, api_key: apiKey });
   }
 
   /** Settings that change while no front runs are part of its start. */

@@ -190,7 +190,7 @@ export class Supervisor implements vscode.Disposable {
       cwd: this.daemon.cwd,
       env: this.daemon.variables(interpreter),
       snapshot,
-      channel: this.channels.server,
+      channel: this.channels.engine,
       onStatus: (status) => updateIfCurrent({ status }),
       onEnergy: (energy) => updateIfCurrent({ energy, today: energy.today }),
       onClosed: () => this.crashed(generation, endedUnexpectedly()),

@@ -65,7 +65,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.whyNoSuggestion]: () => whyNoSuggestion(parts),
     [COMMANDS.showLayers]: async () => documents.show(t('layers.fileName'), renderLayers((await requests.explain()).last)),
     [COMMANDS.resetGate]: () => resetGate(requests),
-    [COMMANDS.setApiKey]: () => endpoint.setToken(),
+    [COMMANDS.setApiKey]: () => endpoint.setApiKey(),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
     [COMMANDS.showLog]: () => channels.show(),
     [COMMANDS.setUp]: () => setUp.start(),

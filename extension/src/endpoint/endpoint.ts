@@ -1,6 +1,6 @@
 /**
- * The serving engine of `greenCode.endpoint`, in the place of a local model. Nothing goes to its host before the user has agreed, once per
- * host on this machine; until then the local model answers. Its token is in the editor's secret store, per host, and goes to the front alone.
+ * The server of `greenCode.endpoint`, in the place of a local model. Nothing goes to its host before the user has agreed, once per
+ * host on this machine; until then the local model answers. Its API key is in the editor's secret store, per host, and goes to the front alone.
  */
 import * as vscode from 'vscode';
 
@@ -11,13 +11,13 @@ import type { Store } from '../state/store';
 import { hostOf, originOf } from './address';
 
 const ALLOWED = 'allowedEndpoints';
-const tokenKey = (origin: string) => `endpointToken ${origin}`;
+const secretOf = (origin: string) => `apiKey ${origin}`;
 
 export class Endpoint implements vscode.Disposable {
   private readonly listeners: readonly { dispose(): void }[];
   /** Hosts about which this window has asked; a message that is closed is not shown again. */
   private readonly asked = new Set<string>();
-  /** Whether the front that runs has the token. */
+  /** Whether the front that runs has the API key. */
   private isSent = false;
 
   constructor(
@@ -33,12 +33,12 @@ export class Endpoint implements vscode.Disposable {
           this.isSent = false;
         } else if (endpoint !== '' && !this.isSent) {
           this.isSent = true;
-          this.sendToken(false).catch(fail);
+          this.sendApiKey(false).catch(fail);
         }
       }),
       secrets.onDidChange(({ key }) => {
-        if (key === tokenKey(originOf(store.snapshot.endpoint) ?? '')) {
-          this.sendToken(true).catch(fail);
+        if (key === secretOf(originOf(store.snapshot.endpoint) ?? '')) {
+          this.sendApiKey(true).catch(fail);
         }
       }),
     ];
@@ -48,7 +48,7 @@ export class Endpoint implements vscode.Disposable {
     this.listeners.forEach((listener) => listener.dispose());
   }
 
-  /** Uses the engine of the settings where the user has allowed its host, and asks otherwise. The front hears of it with the settings. */
+  /** Uses the server of the settings where the user has allowed its host, and asks otherwise. The front hears of it with the settings. */
   use({ endpoint }: Settings): void {
     const origin = originOf(endpoint);
     const isAllowed = origin !== null && this.allowed.includes(origin);
@@ -60,8 +60,8 @@ export class Endpoint implements vscode.Disposable {
     }
   }
 
-  /** Asks for the token of the engine in the settings; an empty one is deleted. */
-  async setToken(): Promise<void> {
+  /** Asks for the API key of the server in the settings; an empty one is deleted. */
+  async setApiKey(): Promise<void> {
     const { endpoint } = this.store.snapshot.settings;
     const origin = originOf(endpoint);
     if (origin === null) {
@@ -72,9 +72,9 @@ export class Endpoint implements vscode.Disposable {
       return;
     }
     const prompt = t('endpoint.keyPrompt', { host: hostOf(endpoint) });
-    const token = await vscode.window.showInputBox({ title: t('endpoint.keyTitle'), prompt, password: true, ignoreFocusOut: true });
-    if (token !== undefined) {
-      await (token.trim() === '' ? this.secrets.delete(tokenKey(origin)) : this.secrets.store(tokenKey(origin), token.trim()));
+    const apiKey = await vscode.window.showInputBox({ title: t('endpoint.keyTitle'), prompt, password: true, ignoreFocusOut: true });
+    if (apiKey !== undefined) {
+      await (apiKey.trim() === '' ? this.secrets.delete(secretOf(origin)) : this.secrets.store(secretOf(origin), apiKey.trim()));
     }
   }
 
@@ -92,14 +92,14 @@ export class Endpoint implements vscode.Disposable {
     }
   }
 
-  /** `isChanged`: a token that was deleted is taken back. Without one at the start nothing is sent: another editor may have given its own. */
-  private async sendToken(isChanged: boolean): Promise<void> {
+  /** `isChanged`: an API key that was deleted is taken back. Without one at the start nothing is sent: another editor may have given its own. */
+  private async sendApiKey(isChanged: boolean): Promise<void> {
     const { endpoint } = this.store.snapshot;
     const origin = originOf(endpoint);
     if (origin !== null) {
-      const token = await this.secrets.get(tokenKey(origin));
-      if (token !== undefined || isChanged) {
-        this.requests.endpointToken(endpoint, token ?? '');
+      const apiKey = await this.secrets.get(secretOf(origin));
+      if (apiKey !== undefined || isChanged) {
+        this.requests.apiKey(endpoint, apiKey ?? '');
       }
     }
   }

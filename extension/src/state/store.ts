@@ -18,7 +18,7 @@ export interface Snapshot {
   /** From the ledger at the start, then from each `greenCode/energy`; null without completions. */
   readonly today: Totals | null;
   readonly settings: Settings;
-  /** The address of the serving engine that answers, which the user has allowed; empty: the local model does. */
+  /** The address of the server that answers, which the user has allowed; empty: the local model does. */
   readonly endpoint: string;
   /** Minutes until suggestions return, `Infinity` if only a restart of the editor ends it; null: no snooze. */
   readonly snooze: number | null;

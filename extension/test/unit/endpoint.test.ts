@@ -2,7 +2,7 @@ import type { ExtensionContext } from 'vscode';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { Requests } from '../../src/client/requests';
-import { hostOf, originOf, withoutToken } from '../../src/endpoint/address';
+import { hostOf, originOf, withoutApiKey } from '../../src/endpoint/address';
 import { Endpoint } from '../../src/endpoint/endpoint';
 import { settingsForFront } from '../../src/settings';
 import { Store } from '../../src/state/store';
@@ -21,7 +21,7 @@ function parts(memory = new Map<string, unknown>(), secrets = new Map<string, st
   const changed = new Set<(event: { key: string }) => void>();
   const told = (key: string) => changed.forEach((listener) => listener({ key }));
   const store = new Store(settings);
-  const requests = { endpointToken: vi.fn(), sendSettings: vi.fn(() => Promise.resolve()) };
+  const requests = { apiKey: vi.fn(), sendSettings: vi.fn(() => Promise.resolve()) };
   const context = {
     globalState: { get: (key: string) => memory.get(key), update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)) },
     secrets: {
@@ -57,8 +57,8 @@ describe('an address', () => {
     expect([originOf(address), hostOf(address)]).toEqual([origin, host]);
   });
 
-  it('leaves no token in a trace', () => {
-    expect(withoutToken('Params: {\n    "endpoint": "x",\n    "token": "se\\"cret"\n}')).toBe('Params: {\n    "endpoint": "x",\n    "token": "…"\n}');
+  it('leaves no API key in a trace', () => {
+    expect(withoutApiKey('Params: {\n    "endpoint": "x",\n    "api_key": "se\\"cret"\n}')).toBe('Params: {\n    "endpoint": "x",\n    "api_key": "…"\n}');
   });
 });
 
@@ -116,7 +116,7 @@ describe('consent', () => {
   });
 });
 
-describe('the token', () => {
+describe('the API key', () => {
   const allowed = () => new Map<string, unknown>([['allowedEndpoints', [`https://${HOST}`]]]);
 
   it('goes to each front that starts, and when it changes; none takes away what another editor gave', async () => {
@@ -125,37 +125,37 @@ describe('the token', () => {
     dialogs.showInputBox = () => Promise.resolve(' sk-1 ');
     endpoint.use(settings);
     await idle();
-    expect(requests.endpointToken).not.toHaveBeenCalled();
+    expect(requests.apiKey).not.toHaveBeenCalled();
     store.update({ phase: 'running' });
     await idle();
-    await endpoint.setToken();
+    await endpoint.setApiKey();
     await idle();
-    expect([...secrets]).toEqual([[`endpointToken https://${HOST}`, 'sk-1']]);
+    expect([...secrets]).toEqual([[`apiKey https://${HOST}`, 'sk-1']]);
     store.update({ phase: 'starting' });
     store.update({ phase: 'running' });
     await idle();
     dialogs.showInputBox = () => Promise.resolve('');
-    await endpoint.setToken();
+    await endpoint.setApiKey();
     await idle();
-    expect(requests.endpointToken.mock.calls).toEqual([[ADDRESS, 'sk-1'], [ADDRESS, 'sk-1'], [ADDRESS, '']]);
+    expect(requests.apiKey.mock.calls).toEqual([[ADDRESS, 'sk-1'], [ADDRESS, 'sk-1'], [ADDRESS, '']]);
     expect(secrets.size).toBe(0);
   });
 
   it('is never sent to a host that is not allowed, and cannot be set without one', async () => {
     vi.spyOn(dialogs, 'showWarningMessage').mockResolvedValue(undefined);
-    const { endpoint, store, requests } = parts(new Map(), new Map([[`endpointToken https://${HOST}`, 'sk-1']]));
+    const { endpoint, store, requests } = parts(new Map(), new Map([[`apiKey https://${HOST}`, 'sk-1']]));
     endpoint.use(settings);
     store.update({ phase: 'running' });
     await idle();
-    expect(requests.endpointToken).not.toHaveBeenCalled();
+    expect(requests.apiKey).not.toHaveBeenCalled();
     const told = vi.spyOn(dialogs, 'showErrorMessage').mockResolvedValue(undefined);
     store.update({ settings: defaults });
-    await endpoint.setToken();
+    await endpoint.setApiKey();
     expect(told).toHaveBeenCalledOnce();
   });
 });
 
-describe('a serving engine', () => {
+describe('a server', () => {
   it('stands in the status item, with unknown joules', () => {
     const unknown = { ...totals, unmeasured: 120, energy_joules: 0, energy_full_joules: 0, saved_joules: 0, saving: 0, source: 'unknown' };
     const status = { state: 'ready', message: '', progress: null, reason: null } as const;

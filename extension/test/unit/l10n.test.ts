@@ -72,6 +72,11 @@ describe('the table of texts', () => {
     expect([...first, ...pages].filter(([, text]) => jargon.test(plain(text))).map(([id]) => id)).toEqual([]);
   });
 
+  it('calls our own process the engine, another host’s the server, and the secret of that an API key', () => {
+    const others = /background process|hintergrundprozess|green code server|serving|access token|zugangstoken|secret key/i;
+    rows.forEach(([id, { en, de }]) => expect(`${en} ${de}`, id).not.toMatch(others));
+  });
+
   it('is short, except where it asks for consent or helps', () => {
     const long = /^(consent|hints|setUp)\./;
     const length = (text: string) => text.replace(/\(command:[\w.]+\)/g, '').length;

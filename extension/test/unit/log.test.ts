@@ -18,7 +18,7 @@ function answered(answer: string | undefined) {
 
 it.each([
   ['extension', 'Green Code'],
-  ['server', 'Green Code Server'],
+  ['engine', 'Green Code Engine'],
 ] as const)('Show Log opens the channel that has the cause: %s', async (cause, name) => {
   const { channels, shown, done } = answered('Show Log');
   channels.showError('It does not start.', [], cause);

@@ -1,1 +1,1 @@
-"""A serving engine somewhere else, in the place of a local model."""
+"""A server, in the place of a local model."""

@@ -1,4 +1,4 @@
-"""What serving engines answer, checked: their models, and the pieces of a completion.
+"""What servers answer, checked: their models, and the pieces of a completion.
 
 OpenAI's legacy completions, as vLLM has them; llama-server's, whose log-probabilities have the form of OpenAI's chats; and
 llama-server's own events of `/infill`. What a server adds to these is ignored. A fault is said without any of the server's text, which

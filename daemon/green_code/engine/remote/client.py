@@ -1,7 +1,7 @@
-"""HTTP to one serving engine: requests with a limit of time and size, and a sentence for each way in which they fail.
+"""HTTP to one server: requests with a limit of time and size, and a sentence for each way in which they fail.
 
-It follows no redirect, since that would lead to a host that the user has not named. The token goes to the endpoint's own origin alone,
-and stands in no message. An engine on this machine is reached without a proxy.
+It follows no redirect, since that would lead to a host that the user has not named. The API key goes to the endpoint's own origin alone,
+and stands in no message. A server on this machine is reached without a proxy.
 Must not know: what is asked, or what becomes of the answer.
 """
 
@@ -20,7 +20,7 @@ from green_code.problems import Problem
 
 CONNECT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 30.0
-"""An engine that sends nothing for so long hangs. A long prompt takes some seconds on a slow one; who types on cancels the request."""
+"""A server that sends nothing for so long hangs. A long prompt takes some seconds on a slow one; who types on cancels the request."""
 ANSWER_BYTES: Final = 1 << 20
 """Of a whole answer, at most."""
 LONGEST_WAIT_SECONDS: Final = 600.0
@@ -32,12 +32,12 @@ _REFUSED: Final = (400, 413, 422)
 class Client:
     """
     Args:
-        token: the one in force now; empty: none.
+        api_key: the one in force now; empty: none.
     """
 
-    def __init__(self, endpoint: Endpoint, token: Callable[[], str]) -> None:
+    def __init__(self, endpoint: Endpoint, api_key: Callable[[], str]) -> None:
         self.endpoint = endpoint
-        self._token = token
+        self._api_key = api_key
         self._http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
             follow_redirects=False,
@@ -80,8 +80,8 @@ class Client:
     @contextlib.asynccontextmanager
     async def _response(self, method: str, address: str, body: dict[str, Any] | None) -> AsyncIterator[httpx2.Response]:
         """Asked once more if the server has just closed the connection, which was open from an earlier request."""
-        token = self._token()
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        api_key = self._api_key()
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         request = self._http.build_request(method, address, json=body, headers=headers)
         try:
             response = await self._http.send(request, stream=True)
@@ -109,7 +109,7 @@ class Client:
             text = f"{self.endpoint.host} refuses this prompt ({status}); if that server's log says that it is too long, lower greenCode.maxPromptTokens."
             raise Problem("endpoint_failed", text)
         if status in (401, 403):
-            missing = "refuses the API key" if self._token() else "wants an API key"
+            missing = "refuses the API key" if self._api_key() else "wants an API key"
             raise self._problem(f"{missing} ({status}). Run Green Code: Set API Key")
         if 300 <= status < 400:
             raise self._problem(

@@ -1,4 +1,4 @@
-"""A serving engine as a loaded model. To load it is to ask which models it has, and which format of fill-in-the-middle they know.
+"""A server as a loaded model. To load it is to ask which models it has, and which format of fill-in-the-middle they know.
 
 Must not know: connections of ours, editors, torch.
 """
@@ -23,12 +23,12 @@ from green_code.problems import Problem, shown
 _NAMED_AT_MOST: Final = 5
 
 
-def connect(address: str, tokens: Mapping[str, str], progress: Progress = lambda *_: None) -> RemoteRuntime:
+def connect(address: str, api_keys: Mapping[str, str], progress: Progress = lambda *_: None) -> RemoteRuntime:
     """
     Args:
-        tokens: by origin; what is in force at each request counts.
+        api_keys: by origin; what is in force at each request counts.
     Raises:
-        Problem: the address cannot be used. EndpointProblem: there is no engine, or not with this model.
+        Problem: the address cannot be used. EndpointProblem: there is no server, or not with this model.
     """
     try:
         endpoint = parse_endpoint(address)
@@ -36,7 +36,7 @@ def connect(address: str, tokens: Mapping[str, str], progress: Progress = lambda
         raise Problem("bad_request", f"greenCode.endpoint: {error}.") from error
     progress("loading", f"Connecting to {endpoint.host}", None)
     loop = asyncio.new_event_loop()
-    client = Client(endpoint, lambda: tokens.get(endpoint.origin, ""))
+    client = Client(endpoint, lambda: api_keys.get(endpoint.origin, ""))
     try:
         model = loop.run_until_complete(_model(client))
         return RemoteRuntime(address, client, model, _layout(client, model, loop), loop)

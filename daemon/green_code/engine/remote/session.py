@@ -1,4 +1,4 @@
-"""A document's completions from a serving engine: the prompt, stop rules, stop policy and cuts are those of local models.
+"""A document's completions from a server: the prompt, stop rules, stop policy and cuts are those of local models.
 
 The stop is the running product of the log-probabilities that the server sends. As soon as the product is below it, the request is closed,
 and the server computes no further. Where a server sends none, a completion ends with its line.

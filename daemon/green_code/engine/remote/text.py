@@ -1,4 +1,4 @@
-"""Prompts for an engine whose tokenizer we do not have: characters take the place of tokens.
+"""Prompts for a server whose tokenizer we do not have: characters take the place of tokens.
 
 So the prompt builder of local models lays these prompts out, too. The special tokens of fill-in-the-middle become their names, which the
 server reads as tokens, or for `/infill` the parts between them.

@@ -1,4 +1,4 @@
-"""A serving engine for tests: an HTTP server on this machine whose answers are scripted."""
+"""A server for tests: HTTP on this machine, with scripted answers."""
 
 from __future__ import annotations
 

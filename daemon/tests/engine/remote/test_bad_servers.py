@@ -1,4 +1,4 @@
-"""Servers that hang, lie or send anything: one sentence, no word of the code or the token, and the next request is fine."""
+"""Servers that hang, lie or send anything: one sentence, no word of the code or the API key, and the next request is fine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from green_code.problems import Problem
 from tests.engine.remote.serving import Answer, Handler, Serving, models, openai, serving, streams
 from tests.examples import examples
 
-CODE, TOKEN = "password_of_the_bank = 'hunter2'", "sk-very-secret"
+CODE, API_KEY = "password_of_the_bank = 'hunter2'", "sk-very-secret"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def server() -> Iterator[Serving]:
 
 
 def asked(server: Serving, address: str = "") -> Any:
-    runtime = connect(address or server.address, {server.origin: TOKEN})
+    runtime = connect(address or server.address, {server.origin: API_KEY})
     try:
         params = completion_params(CODE, model=server.address, stop=0.4)
         return runtime.new_session().complete(params, lambda: None)
@@ -95,7 +95,7 @@ BAD: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_each_failure_is_one_sentence_without_code_or_token(
+def test_each_failure_is_one_sentence_without_code_or_api_key(
     server: Serving, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -108,9 +108,9 @@ def test_each_failure_is_one_sentence_without_code_or_token(
     said = f"{caught.value}{caplog.text}"
     assert caught.value.reason == "endpoint_failed"
     assert len(str(caught.value)) < 250 and str(caught.value).startswith("127.0.0.1 ") and "\n" not in str(caught.value)
-    assert "hunter2" not in said and TOKEN not in said and "password" not in said
+    assert "hunter2" not in said and API_KEY not in said and "password" not in said
     assert caught.value.wait_seconds == (17.0 if name == "429" else 0.0)
-    assert server.completions()[0][1]["Authorization"] == f"Bearer {TOKEN}"
+    assert server.completions()[0][1]["Authorization"] == f"Bearer {API_KEY}"
     server.answers["/v1/completions"] = streams([openai(" a", -0.1), openai("", finish_reason="stop")])
     assert asked(server)["text"] == " a"
 

@@ -1,4 +1,4 @@
-"""A serving engine behind the service: back-off, tokens, the ledger, and models of this machine beside it."""
+"""A server behind the service: back-off, API keys, the ledger, and models of this machine beside it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.engine.fake_runtime import WAIT_SECONDS
 from tests.engine.remote.serving import Handler, Serving, openai, serving, streams
 from tests.engine.service_rig import Rig, complete, reason_of, until
 
-TOKEN = "sk-very-secret"
+API_KEY = "sk-very-secret"
 FINE = streams([openai(" + b", -0.1), openai("", finish_reason="stop")])
 
 
 @pytest.fixture
 def server(rig: Rig) -> Iterator[Serving]:
     with serving() as found:
-        rig.loader.connect = lambda address: connect(address, rig.tokens)
+        rig.loader.connect = lambda address: connect(address, rig.api_keys)
         rig.open_gates()
         yield found
 
@@ -87,13 +87,13 @@ async def test_a_prompt_that_it_refuses_closes_it_for_nobody(rig: Rig, server: S
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_comes_is_tried_at_once_and_stands_nowhere(
+async def test_an_api_key_that_comes_is_tried_at_once_and_stands_nowhere(
     rig: Rig, server: Serving, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
     def guarded(handler: Handler) -> None:
-        if handler.headers.get("Authorization") == f"Bearer {TOKEN}":
+        if handler.headers.get("Authorization") == f"Bearer {API_KEY}":
             FINE(handler)
         else:
             handler.reply(401, b"")
@@ -101,16 +101,18 @@ async def test_a_token_that_comes_is_tried_at_once_and_stands_nowhere(
     server.answers["/v1/completions"] = guarded
     client = await rig.client()
     assert "wants an API key (401)" in await message_of(complete(client, "a", model=server.address))
-    client.notify(messages.TOKEN, {"endpoint": server.origin, "token": TOKEN})
+    client.notify(messages.API_KEY, {"endpoint": server.origin, "api_key": API_KEY})
     assert (await complete(client, "a", model=server.address))["text"] == " + b"
-    client.notify(messages.TOKEN, {"endpoint": server.origin, "token": f"{TOKEN}\n"})  # no token has a line break
+    client.notify(
+        messages.API_KEY, {"endpoint": server.origin, "api_key": f"{API_KEY}\n"}
+    )  # no API key has a line break
     assert (await complete(client, "b", model=server.address))["text"] == " + b"
-    client.notify(messages.TOKEN, {"endpoint": server.origin, "token": ""})
+    client.notify(messages.API_KEY, {"endpoint": server.origin, "api_key": ""})
     assert "wants an API key" in await message_of(complete(client, "c", model=server.address))
     rig.ledger.report()  # all is written
-    assert TOKEN not in caplog.text and "no token has" in caplog.text
+    assert API_KEY not in caplog.text and "no API key has" in caplog.text
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert server.address.encode() in written and TOKEN.encode() not in written
+    assert server.address.encode() in written and API_KEY.encode() not in written
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""Completions from a serving engine: prompts, stops, cancels, and what is counted."""
+"""Completions from a server: prompts, stops, cancels, and what is counted."""
 
 from __future__ import annotations
 
