@@ -13,6 +13,7 @@ from green_code.cli import main
 from green_code.cli import models as models_command
 from green_code.engine import loading
 from green_code.engine.assumed_costs import assumed_costs
+from green_code.models.bundle import MANIFEST
 from green_code.models.conversion import convert
 from green_code.models.rows import ROWS
 from green_code_lab.agent import ppo
@@ -23,6 +24,7 @@ from green_code_lab.dry_run.commands import MODELS, steps
 from green_code_lab.evaluation import watch
 from green_code_lab.lite import steps as lite_steps
 from green_code_lab.lite import trainer
+from green_code_lab.lite.job import Job
 
 PAGE = Path(__file__).parents[4] / "docs" / "paper-models.md"
 
@@ -52,14 +54,22 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_command_of_the_page_works_and_leaves_what_it_should(
-    model: str, little_work: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, little_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with dry_run.inside(tmp_path):
         checkpoints.provide(model, checkpoints.narrower(ROWS[model].shape, 64, 1024))
         for step in steps(model):
             if step.name != "plan":  # of the whole shape: seconds, and test_memory.py has it
-                assert main(step.dry) == 0, f"{step.on_page}\n{capsys.readouterr().err}"
+                with monkeypatch.context() as patched:
+                    if not step.training:
+                        patched.setattr(
+                            Job, "base", None
+                        )  # all weights in float32, for which most machines have no memory
+                    assert main(step.dry) == 0, f"{step.on_page}\n{capsys.readouterr().err}"
                 assert step.found()
+    bundles = [path for path in (tmp_path / "agent_models").iterdir() if (path / MANIFEST).is_file()]
+    converted = list((tmp_path / "cache").glob(f"{model}-{'[0-9a-f]' * 16}"))
+    assert len(converted) == 1 + len(bundles), "the base model and each bundle are converted once"
 
 
 @pytest.mark.parametrize("model", MODELS)
