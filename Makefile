@@ -11,7 +11,7 @@ TEST_VSIX := build/test/green-code.vsix
 LOCKS := build/locks/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools test-arm64 trials lint format package bench bench-quick bench-editor check-gpu corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools test-arm64 trials lint format package bench bench-quick bench-editor check-gpu paper-dry-run corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -140,6 +140,10 @@ bench-quick: $(READY)  ## the same in two minutes, into work/bench
 check-gpu: $(READY)  ## whether the GPU's decoder is right, quick and frugal, into docs/experiments/gpu.md; without a card on a stand-in
 	for part in correctness speed energy training; do \
 		$(BIN)/python -m green_code_lab.benchmark.gpu_check $$part --out $(WORK)/gpu || exit 1; done
+
+paper-dry-run: $(READY)  ## the commands of docs/paper-models.md on random weights: make paper-dry-run ONLY="opt-2.7b --shape narrow"
+	@mkdir -p $(WORK)
+	$(BIN)/python -m green_code_lab.dry_run $(ONLY) --work $(WORK)
 
 bench-editor: package  ## from key to suggestion in a real VS Code, into docs/editor.md (on a quiet machine)
 	node extension/test/bench/run.mjs --vsix $(VSIX) --python $(abspath $(BIN)/python)

@@ -90,6 +90,11 @@ class Bundle:
         prefill_exit = str(self.prefill_exit) if KV_PROJECTIONS in self.manifest["files"] else ""
         return self._key(*_CONVERTED) + prefill_exit + str(self.manifest["base"]["sha256"])
 
+    @property
+    def changes_weights(self) -> bool:
+        """Whether the converted weights are other ones than without a bundle."""
+        return any(name in self.manifest["files"] for name in _CONVERTED)
+
     def as_read(self) -> bool:
         """Whether the files that are converted still have the hashes of the manifest that was read."""
         return all(
@@ -109,6 +114,11 @@ class Bundle:
         """The same bundle without these files."""
         files = {name: digest for name, digest in self.manifest["files"].items() if name not in parts}
         return replace(self, manifest={**self.manifest, "files": files})
+
+    @property
+    def bare(self) -> Bundle:
+        """Nothing of it but the vocabulary."""
+        return replace(self.without(*(part for part in PARTS if part != VOCABULARY)), calibration={})
 
     def _key(self, *parts: str) -> str:
         files = self.manifest["files"]

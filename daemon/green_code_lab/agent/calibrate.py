@@ -20,7 +20,7 @@ from green_code.engine.requests import completion_params
 from green_code.link.messages import Decoding
 from green_code_lab.agent.risk import LEVEL, certified, p_value
 from green_code_lab.corpus import Corpus
-from green_code_lab.evaluation.datasets import line_rows
+from green_code_lab.evaluation.datasets import Row, line_rows
 from green_code_lab.evaluation.held_out import held_out_documents
 from green_code_lab.evaluation.parallel import Complete
 from green_code_lab.evaluation.run import evaluate, summarise
@@ -48,7 +48,7 @@ def calibrate(
     drawn = [line_rows(iter(documents), files_per_language, seed + line) for line in range(lines)]
     # Each line's rows are in the files' order.
     rows = [replace(row, id=f"{row.id}-{line}") for line, of_line in enumerate(drawn) for row in of_line]
-    unlike = unlike_rows()
+    unlike = _some(unlike_rows(), len(rows), seed)
 
     def completed(decoding: Decoding, threshold: float) -> tuple[Results, Results]:
         params = completion_params("", model=runtime.model, decoding=decoding, threshold=threshold)
@@ -75,6 +75,11 @@ def calibrate(
     reference = {"full": _point(full, full), "rows": len(rows), "files": len(drawn[0]), "seed": seed}
     reference["energy_source"] = runtime.energy_source
     return {"schema": 1, "reference": reference, "curve": curve, "presets": choose_presets(curve)}
+
+
+def _some(rows: Sequence[Row], most: int, seed: int) -> Sequence[Row]:
+    """As many at most: a short calibration stays short."""
+    return rows if len(rows) <= most else random.Random(seed).sample(rows, most)
 
 
 def file_means(full: Results, done: Results, files: int, seed: int) -> tuple[list[float], list[float]]:

@@ -63,7 +63,7 @@ def record(
         )
     reported = episode = 0
     for episode, (start, cursor, end) in enumerate(_spans(bounds, np.random.default_rng(seed))):
-        recorder.episode(episode, shard[start:cursor].tolist(), shard[cursor:end].tolist())
+        recorder.episode(episode, shard[start:cursor].tolist(), shard[cursor:end].tolist(), positions)
         if recorder.positions >= positions:
             break
         if recorder.positions - reported >= 10_000:
@@ -101,11 +101,12 @@ class _Recorder:
         self._chunks: list[tuple[int, bool, int]] = []  # episode, greedy, rows
         self.positions = 0
 
-    def episode(self, number: int, context: list[int], source: list[int]) -> None:
+    def episode(self, number: int, context: list[int], source: list[int], most: int) -> None:
+        """Chunks of a document, until there are about `most` positions in all."""
         text = [self._vocabulary.bos, *context] if self._vocabulary.bos is not None else list(context)
         cache = KVCache(self._decoder)
         cache.append(text[:-1])
-        while source:
+        while source and self.positions < most:
             chunk = source[: next((i for i, t in enumerate(source[:CHUNK], 1) if t in self._ends), CHUNK)]
             forced = self._run(cache, len(text) - 1, [*text, *chunk[:-1]])
             greedy = self._continue(cache, len(text) - 1, chunk, forced)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -48,20 +49,27 @@ _COLUMNS: Final = (
 
 def write_random(name: str, folder: Path) -> int:
     """A checkpoint of a row's shape. Returns the bytes of its largest tensor in float32."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     shape = ROWS[name].shape
     family = next(family for start, family in _FAMILIES.items() if name.startswith(start))
     config = AutoConfig.for_model(family, **_sizes(family, shape))
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     config.save_pretrained(folder)
     _write_tokenizer(shape.vocabulary, folder)
-    tied = {"lm_head.weight"} if shape.tied else set()
-    shapes = {key: tuple(weight.shape) for key, weight in model.state_dict().items() if key not in tied}
-    _write_shards(shapes, folder)
+    shapes = tensor_shapes(config)
+    write_shards(shapes, folder)
     return 4 * max(map(prod, shapes.values()))
+
+
+def tensor_shapes(config: Any) -> dict[str, tuple[int, ...]]:
+    """Of a checkpoint's tensors, by transformers' configuration; a tied head has none of its own."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    return {key: tuple(weight.shape) for key, weight in model.state_dict().items() if key not in tied}
 
 
 def _sizes(family: str, shape: Shape) -> dict[str, Any]:
@@ -91,14 +99,15 @@ def _write_tokenizer(tokens: int, folder: Path) -> None:
     fast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
 
 
-def _write_shards(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+def write_shards(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+    """Random weights in bfloat16, in files of safetensors and their index."""
     shards: list[dict[str, tuple[int, ...]]] = [{}]
     for key, shape in shapes.items():
         if shards[-1] and 2 * sum(map(prod, (*shards[-1].values(), shape))) > _SHARD_BYTES:
             shards.append({})
         shards[-1][key] = shape
     names = [f"model-{n + 1:05}-of-{len(shards):05}.safetensors" for n in range(len(shards))]
-    block = narrow(np.random.default_rng(0).standard_normal(_BLOCK, np.float32) * np.float32(0.02))
+    block, one = (narrow(numbers) for numbers in (random_block(), np.ones(1, np.float32)))
     for name, shard in zip(names, shards, strict=True):
         with (folder / name).open("wb") as file:
             header, at = dict[str, Any](), 0
@@ -107,16 +116,32 @@ def _write_shards(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
                 at = header[key]["data_offsets"][1]
             text = json.dumps(header).encode()
             file.write(len(text).to_bytes(8, "little") + text)
-            for shape in shard.values():
-                for part in _repeated(block, prod(shape)):
+            for key, shape in shard.items():
+                for part in numbers_of(key, prod(shape), block, one):
                     file.write(part.data)
     index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
 
-def _repeated(block: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    for at in range(0, count, len(block)):
-        yield block[: count - at]
+def random_block() -> np.ndarray:
+    """What weights are made of, float32."""
+    return np.asarray(np.random.default_rng(0).standard_normal(_BLOCK, np.float32) * np.float32(0.02))
+
+
+def numbers_of(key: str, count: int, block: np.ndarray, one: np.ndarray) -> Iterator[np.ndarray]:
+    """Parts of a tensor's numbers: of the block, from another place for each tensor, so that layers differ. Gains are 1, biases 0.
+
+    Args:
+        block: `random_block` in the type that is written. one: (1,), 1 in that type.
+    """
+    if "norm" in key or key.endswith(".bias"):
+        yield np.tile(one if key.endswith(".weight") else np.zeros(1), count).astype(one.dtype)
+        return
+    at = zlib.crc32(key.encode()) % len(block)
+    while count:
+        part = block[at : at + count]
+        yield part
+        count, at = count - len(part), 0
 
 
 def measure(name: str, work: Path) -> dict[str, float]:

@@ -90,17 +90,17 @@ def make_rollouts(args: argparse.Namespace) -> None:
     exits = parse_exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
     _check_prefill_exit(bundle, exits)
     languages = _open_corpus(args, opened.vocabulary).languages
-    for part, share in PARTS.items():
-        folder = args.work / "rollouts" / part
-        folders = [folder / language for language in languages]
-        with ProcessPoolExecutor(min(len(languages), usable_cores()), get_context("spawn")) as pool:
-            jobs = [
-                pool.submit(_record, args, exits, language, part, int(share * args.positions), to)
-                for language, to in zip(languages, folders, strict=True)
-            ]
-            for job in jobs:
-                job.result()
-        merge_rollouts(folder, folders)
+    folders = {part: [args.work / "rollouts" / part / language for language in languages] for part in PARTS}
+    with ProcessPoolExecutor(min(len(languages), usable_cores()), get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(_record, args, exits, folder.name, part, int(PARTS[part] * args.positions), folder)
+            for part, of_part in folders.items()
+            for folder in of_part
+        ]
+        for job in jobs:
+            job.result()
+    for part, of_part in folders.items():
+        merge_rollouts(args.work / "rollouts" / part, of_part)
 
 
 def _record(

@@ -6,7 +6,6 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from green_code.cli.demo import samples
@@ -23,7 +22,7 @@ from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
 from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams, Decoding
-from green_code.models.bundle import KV_PROJECTIONS, PARTS, VOCABULARY, Bundle, bundle_of
+from green_code.models.bundle import KV_PROJECTIONS, Bundle, bundle_of
 from green_code.models.catalog import find_model
 from green_code.models.device import compute_device
 from green_code.models.weights import open_model
@@ -137,14 +136,14 @@ def without_kv_projections(served: Runtime) -> Runtime:
 
 def bare_bundle(model: str) -> Bundle | None:
     """A model's bundle with nothing of it but the vocabulary; None where it has no bundle."""
-    if (bundle := bundle_of(model)) is None:
-        return None
-    return replace(bundle.without(*(part for part in PARTS if part != VOCABULARY)), calibration={})
+    bundle = bundle_of(model)
+    return bundle.bare if bundle is not None else None
 
 
 def _with_bundle(served: Runtime, bundle: Bundle) -> Runtime:
     contents = read_contents(bundle)
-    opened = open_model(find_model(served.model), bundle, weight_formats(compute_device().type))
+    weights = bundle if bundle.changes_weights else None  # else they would be converted twice, for each key
+    opened = open_model(find_model(served.model), weights, weight_formats(compute_device().type))
     return Runtime(served.model, opened, contents, served.costs)
 
 

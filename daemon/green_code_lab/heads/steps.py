@@ -34,6 +34,7 @@ from green_code.models.device import compute_device
 from green_code.models.hashes import sha256_of
 from green_code.models.shapes import weight_shapes
 from green_code.models.torch_decoder import Decoder
+from green_code.models.weights import open_model
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus, corpus_digest
 from green_code_lab.corpus.command import vocabulary_ids
@@ -75,7 +76,8 @@ def make_exits(job: Job) -> None:
     if job.config.row.norm != "rms":
         if frozen:
             raise Problem(
-                "bad_request", f"{job.config.family} has no RMS norms, which lenses need; give --recipe lite."
+                "bad_request",
+                f"{job.config.family} has no RMS norms, which lenses need; give --recipe lite or --recipe paper.",
             )
         log(f"lenses need RMS norms: {job.config.family} gets none")
         return
@@ -278,11 +280,12 @@ def make_kv_projections(job: Job) -> None:
 
 
 def backends_of(job: Job) -> tuple[Backend, Backend]:
-    """The base model with its whole head, and the bundle as it is served."""
+    """The base model with its whole head, and the bundle as it is served; both from converted weights, as memory may have no room for
+    those of a large model in float32."""
     bundle = job.adapted()
-    config, weights = adapted_weights(job.found, bundle)
-    base = {name: tensor.numpy() for name, tensor in job.base().items()}
-    return backend_of(config, base), backend_of(config, weights, _adapters(bundle, config))
+    bare, formats = bundle.bare, weight_formats(compute_device().type)
+    base, served = (open_model(job.found, each, formats) for each in (bare if bare.changes_weights else None, bundle))
+    return base.decoder, served.decoder
 
 
 def make_svd_head(job: Job) -> None:

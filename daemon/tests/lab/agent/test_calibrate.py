@@ -100,3 +100,6 @@ def test_lines_of_a_file_are_tested_together_and_few_files_certify_nothing(monke
     assert all(each["unlike"]["rows"] == len(unlike_rows()) for each in found["curve"])
     agreements = {point["threshold"]: point["agreement"] for point in found["curve"]}
     assert (agreements[0.8], agreements[0.9]) == (0, 1)
+    short = calibrate(runtime, None, 1, 1, 1, complete, lambda _: None)  # type: ignore[arg-type]
+    assert short["reference"]["rows"] == 2
+    assert {each["unlike"]["rows"] for each in short["curve"]} == {2}, "no more lines unlike the corpus than like it"

@@ -166,6 +166,7 @@ def test_chunks_end_where_completions_do(recorded: Rollouts) -> None:
 def test_languages_are_joined_in_order(recorded: Rollouts, corpus: Corpus) -> None:
     assert sorted(set(recorded.languages.tolist())) == [0, 1]
     assert (np.diff(recorded.languages) >= 0).all()
+    assert all(160 <= positions < 160 + 2 * CHUNK for positions in np.bincount(recorded.languages)), "as many as asked"
     assert (np.diff(recorded.episodes) >= 0).all()
     assert len(set(recorded.languages[recorded.starts[:-1][recorded.episodes == 0]])) == 1
 
