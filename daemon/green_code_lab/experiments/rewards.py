@@ -15,6 +15,7 @@ choose.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -49,7 +50,7 @@ PAPER, OURS, ENERGY, SUPERVISED, RULES = (
 _REWARDS = Rewards()
 _DEFAULT = "α = β = γ = 1"
 _CONSTANTS = (("α", "alpha", (0.0, 4.0)), ("β", "beta", (0.0, 4.0)), ("γ", "gamma", (0.25, 4.0)))  # by default 1
-_ERROR_PRICES = (0.0, 0.5, 1.0, 3.0)
+_ERROR_PRICES = (0.5, 1.0, 3.0)
 _USUAL_PRICE = 1.0  # of the agents whose thresholds are shown
 _THRESHOLD = 0.5
 _DOCUMENTS = 256  # held-out episodes
@@ -81,14 +82,23 @@ class Training:
     logs: Path
 
     def train(self, arm: Arm) -> Actor | str:
-        """The network, or why the run ended."""
+        """The network, or why the run ended. A finished run is not repeated."""
         torch.set_num_threads(1)
+        rollouts = open_rollouts(self.rollouts, self.weights)
+        key = hashlib.sha256(repr((arm, self)).encode()).hexdigest()[:12]
+        path = self.logs / f"{key}.pt"
+        if path.is_file():
+            network = arm.network(rollouts.states.shape[2], rollouts.exits)
+            network.load_state_dict(torch.load(path, weights_only=True))
+            return network.requires_grad_(False)
         try:
-            return self._trained(
-                arm, open_rollouts(self.rollouts, self.weights), self.logs / f"{arm.method}, {arm.setting}.jsonl"
-            )
+            network = self._trained(arm, rollouts, self.logs / f"{key}.jsonl")
         except Problem as problem:
             return str(problem).partition(";")[0]
+        part = path.with_suffix(".part")
+        torch.save(network.state_dict(), part)
+        part.replace(path)
+        return network
 
     def _trained(self, arm: Arm, rollouts: Rollouts, log: Path) -> Actor:
         prices = replace(self.prices, error=arm.error)
@@ -201,12 +211,13 @@ def sums(rollouts: Rollouts, rewards: Rewards, network: Actor) -> Found:
     left = np.argmax(leaves, axis=0)
     agrees = np.column_stack((rollouts.agrees[greedy], np.ones(len(greedy), bool)))
     rows, best = np.arange(len(greedy)), int(earned[:, :-1].mean(0).argmax())
-    return {
+    found = {
         "first": earned[:, 0].mean(), "fixed": earned[:, best].mean(), "fixed_depth": depths[best], "full": earned[:, -1].mean(),
         "most": earned[rows, most].mean(), "most_depth": depths[most].mean(), "most_agreement": agrees[rows, most].mean(),
         "agent": earned[rows, left].mean(), "agent_depth": depths[left].mean(), "agent_first": (left == 0).mean(),
         "agent_agreement": agrees[rows, left].mean(),
     }  # fmt: skip
+    return {name: float(figure) for name, figure in found.items()}
 
 
 _SCORED = (

@@ -271,6 +271,9 @@ def test_rewards(run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytes
         assert max(pays["first"], pays["fixed"], pays["full"], pays["agent"]) <= pays["most"]
     families = {a["family"] for a in found["thresholds"]}
     assert {"paper's reward, its PPO", "joules, supervised", "confidence", "fixed", "full", "oracle"} <= families
+    # Finished agents are not trained again.
+    monkeypatch.setattr(rewards.Training, "_trained", None)
+    assert run("rewards", tmp_path, "--updates", 2, "--work", tmp_path)["arms"] == found["arms"]
 
 
 @pytest.mark.slow
