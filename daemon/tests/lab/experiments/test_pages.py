@@ -50,7 +50,7 @@ def test_a_page_is_what_the_writer_makes_of_its_data(name: str) -> None:
 def test_every_page_has_an_experiment_and_all_are_small() -> None:
     here = {name for name, experiment in EXPERIMENTS.items() if ROOT / experiment.folder == PAGES}
     assert {page.stem for page in PAGES.glob("*.md")} == {*here, "training"}
-    assert sum(path.stat().st_size for path in PAGES.iterdir() if path.suffix in (".md", ".json")) <= 310_000
+    assert sum(path.stat().st_size for path in PAGES.iterdir() if path.suffix in (".md", ".json")) <= 330_000
 
 
 @pytest.mark.parametrize(
