@@ -24,7 +24,7 @@ class Endpoint:
 
     Args:
         origin: scheme, host and port. The API key and the user's consent belong to it.
-        completions: where completions are asked for. root: what the engine's other addresses begin with.
+        completions: where completions are asked for. root: what the server's other addresses begin with.
         model: of its models, the one to ask; empty: the only one.
         infill: it takes the parts of a fill-in-the-middle prompt, and not one text.
         is_local: it is on this machine.

@@ -1,6 +1,6 @@
 """The folders on this machine: their environment variables and defaults.
 
-Variables: GREEN_CODE_RUNTIME_DIR (socket, lock, log), GREEN_CODE_CACHE_DIR (converted weights),
+Variables: GREEN_CODE_RUNTIME_DIR (socket, lock, log, how often a device was lost), GREEN_CODE_CACHE_DIR (converted weights),
 GREEN_CODE_DATA_DIR (energy ledger; what the gate learned, `gate-*.json`, and its `gate.lock`),
 GREEN_CODE_BUNDLES (agent_models).
 """

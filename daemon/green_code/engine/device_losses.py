@@ -8,6 +8,7 @@ Must not know: torch, or how an engine ends.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -38,13 +39,19 @@ class DeviceLosses:
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._path, self._clock = path, clock
         self._served_at: float | None = None
+        self._is_held = False
         self._in_a_row = 0
-        self._restart_at = float("inf")
+        self._wait_seconds = self._restart_at = float("inf")
 
     def serves(self) -> None:
         """The device has computed something."""
+        now = self._clock()
         if self._served_at is None:
-            self._served_at = self._clock()
+            self._served_at = now
+        elif not (self._is_held or self._in_a_row) and now - self._served_at >= HELD_SECONDS:
+            self._is_held = True
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)  # for the next engine; this one may end without a loss
 
     def lost(self) -> None:
         """The device is lost, in this engine for good."""
@@ -59,7 +66,7 @@ class DeviceLosses:
         except OSError as error:
             log.warning("that the device was lost cannot be kept: %s", error)
             wait_seconds = LAST_RESTART_SECONDS  # the next engine would not know
-        self._restart_at = now + wait_seconds
+        self._wait_seconds, self._restart_at = wait_seconds, now + wait_seconds
 
     @property
     def restart_is_due(self) -> bool:
@@ -71,9 +78,9 @@ class DeviceLosses:
         """When the device is tried again, as the end of a sentence."""
         if self._in_a_row < _MANY:
             return "the device is tried again later."
-        minutes = max(1, round((self._restart_at - self._clock()) / 60))
+        minutes = max(1, round(self._wait_seconds / 60))
         return (
-            f"the device has failed {self._in_a_row} times in a row, and is tried again in {minutes} min at the earliest. "
+            f"the device has failed {self._in_a_row} times in a row, and is tried again {minutes} min after its last failure, at the earliest. "
             "To leave it alone, set greenCode.device to cpu."
         )
 

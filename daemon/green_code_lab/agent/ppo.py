@@ -62,7 +62,8 @@ PAPER = Arguments(
     entropy=0.0, gradient_clip=0.5, kl_limit=None, value_unit=1.0, critic_alone=0,
 )  # fmt: skip
 """GREEN-CODE's (arXiv 2501.11006, its repository's README, and defaults of Stable-Baselines3): 500,000 steps, 4,096 a rollout. They are
-of 16 environments rather than of one, for speed: episodes are far shorter than a rollout, so little changes."""
+of 16 environments rather than of one, for speed: episodes are far shorter than a rollout, so little changes. Details 8 and 11 are
+ours here, too, and the critic has one layer."""
 
 
 def advantages(

@@ -129,7 +129,8 @@ def random_block() -> np.ndarray:
 
 
 def numbers_of(key: str, count: int, block: np.ndarray, one: np.ndarray) -> Iterator[np.ndarray]:
-    """Parts of a tensor's numbers: of the block, from another place for each tensor, so that layers differ. Gains are 1, biases 0.
+    """Parts of a tensor's numbers: of the block, from another place for each tensor, so that layers differ. Stored gains are 1,
+    biases 0.
 
     Args:
         block: `random_block` in the type that is written. one: (1,), 1 in that type.

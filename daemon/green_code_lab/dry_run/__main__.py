@@ -26,7 +26,7 @@ from green_code.models.catalog import find_model
 from green_code.models.rows import ROWS, Shape
 from green_code.problems import Problem
 from green_code_lab.dry_run.checkpoints import narrower, provide
-from green_code_lab.dry_run.commands import FINE_TUNED, MODELS, Step, exits_of, has_lenses, steps
+from green_code_lab.dry_run.commands import FINE_TUNED, MODELS, Step, exits_of, steps
 
 FULL, NARROW = "full", "narrow"
 _WIDTH, _VOCABULARY = 256, 8_192  # of the narrow models
@@ -75,16 +75,18 @@ def _dry_run(model: str, kind: str, work: Path | None) -> bool:
     print(f"\n{model}: {shape.layers} layers of width {shape.width}, {shape.vocabulary:,} tokens\n")
     print("| step | s | peak, GB | result |\n| :-- | --: | --: | :-- |", flush=True)
     with tempfile.TemporaryDirectory(dir=work) as place, inside(Path(place).resolve()):
-        for name, words, step in _commands(model, kind):
-            ran = run(words, Path(f"{name}.log"))
+        for number, (name, words, step) in enumerate(_commands(model, kind)):
+            log = Path(f"{number}-{name}.log")
+            ran = run(words, log)
             went_well, result = not ran.status, ran.last_line
             if went_well:
                 try:
                     result = step.found() if step else "written"
-                except (Problem, OSError) as error:
+                except (Problem, OSError, ValueError) as error:
                     went_well, result = False, f"it left something else: {error}"
             print(f"| {name} | {ran.seconds:.0f} | {ran.peak / 1e9:.1f} | {result} |", flush=True)
             if not went_well:
+                print(log.read_text("utf-8", "replace"), file=sys.stderr)
                 return False
     return True
 
@@ -94,7 +96,7 @@ def _commands(model: str, kind: str) -> Iterator[tuple[str, list[str], Step | No
     own, product = "green_code_lab.dry_run", "green_code"
     yield "weights", [own, "--provide", model, "--shape", kind], None
     for step in steps(model):
-        if kind == FULL and step.training and not has_lenses(model) and step.name == "lite":
+        if kind == FULL and step.name == "lite":
             yield "untrained", [own, "--untrained", model], None
         if kind == NARROW or not (step.training or step.many):
             yield step.name, [product, *step.dry], step

@@ -151,7 +151,8 @@ def _has(name: str, part: str) -> str:
 
 
 def _watched(name: str) -> str:
-    kinds = _bundle(name).manifest["watch"]
+    kinds = _bundle(name).manifest.get("watch", {})
+    _must(bool(kinds), "the manifest has no watch")
     return ", ".join(f"{kind['rows']} lines {about}" for about, kind in kinds.items())
 
 
@@ -170,9 +171,9 @@ def _rollouts(work: str, bundle: str) -> str:
 
 def _agent_of(model: str, bundle: str) -> str:
     manifest = _bundle(bundle).manifest
-    agent = manifest["agent"]
+    agent = manifest.get("agent", {})
     _must(tuple(manifest["exits"]) == exits_of(model), f"the agent decides at {manifest['exits']}")
-    _must(agent["reward"]["kind"] == "paper", "the rewards are not the paper's")
+    _must(agent.get("reward", {}).get("kind") == "paper", "there is no agent of the paper's rewards")
     return f"{agent['method']} at exits {_listed(manifest['exits'])}"
 
 

@@ -4,7 +4,7 @@ reward in joules with a price on errors do instead?
 
 Agents are trained on the recorded positions of `green-code train rollouts` and replayed on those of held-out projects: episodes of
 typing, eight completions over one cache, the first of them cold. *The paper's PPO* has its hyper-parameters (500,000 steps),
-and nothing ends a run; *our PPO* has this project's, and ends where nearly every token leaves at the first exit. The
+and nothing ends a run, while the critic is ours; *our PPO* has this project's, and ends where nearly every token leaves at the first exit. The
 network is our bundles', with one layer of 64 units, or the paper's, with two. *Error*: the price, in full-depth tokens, of a token
 other than the last layer's; twice that where the source's own token is lost by it, nothing where it is won.
 

@@ -7,8 +7,8 @@ projects. Optuna's tree-structured Parzen estimator proposes weights (Bergstra e
 optimization", 2011), log-uniform and then scaled to one sum; the first two trials have the default's and the paper's.
 
 The default's, the paper's and the best proposed weights are then trained with further seeds, and scored at more positions: a best of
-hundreds is partly luck. The same weights are carried to the whole model by relative depth, and trained and scored there, from
-its untouched weights.
+hundreds is partly luck. Where there is time, the same weights are carried to the whole model by relative depth, and trained and
+scored there, from its untouched weights.
 """
 
 from __future__ import annotations
@@ -109,17 +109,18 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         weights = learned_weights(scale.model, first, folder / "weight-search-small", report)
         return replace(first, base=functools.partial(given, weights))
 
-    trials = Trials(kept, {**first.subject, "scale": repr(scale)}, SmallTrialsInProcesses(begin, usable_cores()))
     recipe, layers = scale.recipe(args.seed), scale.model.layers
-    found = search(recipe, layers, args.trials, scale.positions, trials, end, report)
-    if len(found) < args.trials:
-        raise Problem(
-            "bad_request",
-            f"{len(found)} of {args.trials} trials were finished in {args.minutes:g} minutes; run the same command again: it goes on.",
-        )
-    chosen = [*found[:2], *sorted(found[2:], key=lambda trial: -trial.score)[:_BEST]]
-    arms = repeated(f"small, {layers} layers", chosen, recipe, scale.more_positions, trials, end, report)
-    arms += at_full_scale(runtime, args, chosen[: 1 + _BEST], layers, kept, end, report)
+    with SmallTrialsInProcesses(begin, usable_cores()) as attempt:
+        trials = Trials(kept, {**first.subject, "scale": repr(scale)}, attempt)
+        found = search(recipe, layers, args.trials, scale.positions, trials, end, report)
+        if len(found) < args.trials:
+            raise Problem(
+                "bad_request",
+                f"{len(found)} of {args.trials} trials were finished in {args.minutes:g} minutes; run the same command again: it goes on.",
+            )
+        chosen = [*found[:2], *sorted(found[2:], key=lambda trial: -trial.score)[:_BEST]]
+        arms = repeated(f"small, {layers} layers", chosen, recipe, scale.more_positions, trials, end, report)
+    whole_arms = at_full_scale(runtime, args, chosen[: 1 + _BEST], layers, kept, end, report)
     exits = ", ".join(map(str, recipe.exits))
     whole = recipe_named("lite", runtime.layers_total, args.tokens)
     return {
@@ -128,9 +129,9 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
             "small model": f"{layers} layers, width {scale.model.width}, exits {exits}; {scale.model.vocabulary - 1:,} tokens, which are {100 * share:.0f} % of the corpus, and one for all others; first trained on {scale.model.learned:,} tokens",
             "search": f"{len(found)} trials of {recipe.tokens:,} tokens, {recipe.tokens_per_step} a step, rate {recipe.learning_rate:g}, seed {args.seed}; {scale.positions:,} positions per language",
             "further seeds": f"at most {_SEEDS}; {scale.more_positions:,} positions per language",
-            "whole model": f"exits {', '.join(map(str, whole.exits))} of {runtime.layers_total} layers; {args.tokens:,} tokens a trial, seed {args.seed}; {_POSITIONS:,} positions per language",
+            **({"whole model": f"exits {', '.join(map(str, whole.exits))} of {runtime.layers_total} layers; {args.tokens:,} tokens a trial, seed {args.seed}; {_POSITIONS:,} positions per language"} if whole_arms else {}),
         },
-        "arms": arms, "depths": by_depth(found, layers),
+        "arms": arms + whole_arms, "depths": by_depth(found, layers),
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import multiprocessing
@@ -91,7 +92,7 @@ class SmallTrials:
 
 
 class SmallTrialsInProcesses:
-    """The same in processes of one thread each, which start with the first job; where it is one, in this.
+    """The same in processes of one thread each, which start with the first job and end with the context; where it is one, in this.
 
     Args:
         begin: gives what is trained.
@@ -99,6 +100,13 @@ class SmallTrialsInProcesses:
 
     def __init__(self, begin: Callable[[], TrainingInputs], processes: int) -> None:
         self._begin, self._processes = begin, processes
+        self._pools = contextlib.ExitStack()
+
+    def __enter__(self) -> SmallTrialsInProcesses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pools.close()
 
     @functools.cached_property
     def _map(self) -> Callable[[Callable[[Job], Outcome], Sequence[Job]], Iterable[Outcome]]:
@@ -106,7 +114,8 @@ class SmallTrialsInProcesses:
             attempt = SmallTrials(self._begin())
             return lambda _, jobs: map(attempt, jobs)
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        return ProcessPoolExecutor(self._processes, context, _open, (self._begin(),)).map
+        pool = ProcessPoolExecutor(self._processes, context, _open, (self._begin(),))
+        return self._pools.enter_context(pool).map
 
     def __call__(self, jobs: Sequence[Job]) -> Iterable[Outcome]:
         return self._map(_attempt, jobs)

@@ -37,6 +37,17 @@ def test_a_device_that_has_served_for_a_while_begins_anew(tmp_path: Path) -> Non
     assert wait_seconds(tmp_path / "losses") == 2 * RESTART_SECONDS
 
 
+def test_an_engine_that_served_for_a_while_and_ended_without_a_loss_ends_the_row(tmp_path: Path) -> None:
+    for _ in range(3):
+        wait_seconds(tmp_path / "losses")
+    now = 0.0
+    good = DeviceLosses(tmp_path / "losses", lambda: now)
+    good.serves()
+    now += HELD_SECONDS
+    good.serves()
+    assert wait_seconds(tmp_path / "losses") == RESTART_SECONDS
+
+
 @pytest.mark.parametrize("damage", ["", "-1", "many", "1e999", "[3]"])
 def test_a_damaged_file_is_none(tmp_path: Path, damage: str) -> None:
     (tmp_path / "losses").write_text(damage)

@@ -6,31 +6,31 @@ import { messageOf, type Action, type Channels } from '../log';
 import { openSetting } from '../settings';
 import type { Snapshot } from '../state/store';
 
-export const noAnswer = (): string => t('server.noAnswer');
-export const endedUnexpectedly = (): string => t('server.endedUnexpectedly');
+export const noAnswer = (): string => t('engine.noAnswer');
+export const endedUnexpectedly = (): string => t('engine.endedUnexpectedly');
 
 /** Why no front runs. Callers that show it add the product's name. */
 export function whyNotRunning({ phase, detail, settings }: Snapshot): string {
   switch (phase) {
     case 'idle':
-      return settings.enabled ? t('server.notRunningYet') : t('why.disabled');
+      return settings.enabled ? t('engine.notRunningYet') : t('why.disabled');
     case 'setUp':
       return notSetUp();
     case 'settingUp':
-      return t('server.setUpStillRuns');
+      return t('engine.setUpStillRuns');
     case 'starting':
-      return t('server.starting');
+      return t('engine.starting');
     default:
-      return detail || t('server.notRunning');
+      return detail || t('engine.notRunning');
   }
 }
 
-const restart = (): Action => ({ title: t('server.restart'), command: COMMANDS.restartEngine });
+const restart = (): Action => ({ title: t('engine.restart'), command: COMMANDS.restartEngine });
 const setUp = (): Action => ({ title: t('setUp.setUp'), command: COMMANDS.setUp });
 const setUpAgain = (): Action => ({ title: t('common.setUpAgain'), command: COMMANDS.setUp });
 
 export function showStartFailure(channels: Channels, error: unknown): void {
-  channels.showError(t('server.couldNotStart', { cause: messageOf(error) }), [restart()]);
+  channels.showError(t('engine.couldNotStart', { cause: messageOf(error) }), [restart()]);
 }
 
 export function showWrongInterpreter(channels: Channels, message: string): void {
@@ -39,7 +39,7 @@ export function showWrongInterpreter(channels: Channels, message: string): void 
 
 /** Shown when no further restart follows. Returns the message for the status item. */
 export function showCrashes(channels: Channels, cause: string, isManaged: boolean): string {
-  const message = t('server.failsRepeatedly', { cause });
+  const message = t('engine.failsRepeatedly', { cause });
   channels.showError(`Green Code: ${message}`, [restart(), ...(isManaged ? [setUpAgain()] : [])], 'engine');
   return message;
 }

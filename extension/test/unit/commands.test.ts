@@ -257,7 +257,7 @@ describe('Forget What Was Learned', () => {
 
   it('says nothing of the kind where no front runs', async () => {
     const notified = vi.spyOn(window, 'showInformationMessage');
-    await expect(reset(false).done).rejects.toThrow(t('server.notRunningYet'));
+    await expect(reset(false).done).rejects.toThrow(t('engine.notRunningYet'));
     expect(notified).not.toHaveBeenCalled();
   });
 });
@@ -265,7 +265,7 @@ describe('Forget What Was Learned', () => {
 describe('a command that fails', () => {
   it.each([
     ['set-up is missing', 'setUp.notSetUp', 'setUp.setUp', COMMANDS.setUp],
-    ['anything else', 'server.notRunning', 'common.showLog', null],
+    ['anything else', 'engine.notRunning', 'common.showLog', null],
   ] as const)('offers what helps where %s', async (_, cause, button, command) => {
     const shown = vi.spyOn(window, 'showErrorMessage').mockResolvedValue(t(button));
     const run = vi.spyOn(commands, 'executeCommand');

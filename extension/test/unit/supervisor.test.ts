@@ -166,12 +166,12 @@ describe('the front', () => {
   });
 
   it.each<[Phase, Partial<Settings>, string]>([
-    ['idle', {}, t('server.notRunningYet')],
+    ['idle', {}, t('engine.notRunningYet')],
     ['idle', { enabled: false }, t('why.disabled')],
     ['setUp', {}, t('setUp.notSetUp')],
-    ['settingUp', {}, t('server.setUpStillRuns')],
-    ['starting', {}, t('server.starting')],
-    ['failed', {}, t('server.notRunning')],
+    ['settingUp', {}, t('engine.setUpStillRuns')],
+    ['starting', {}, t('engine.starting')],
+    ['failed', {}, t('engine.notRunning')],
   ])('that does not run has a reason: %s %j', async (phase, settings, reason) => {
     const { store, requests } = make(settings);
     store.update({ phase });
@@ -339,7 +339,7 @@ describe('a front that crashes', () => {
     }
     expect(shown).not.toHaveBeenCalled();
     Front.newest().options.onClosed();
-    const message = t('server.failsRepeatedly', { cause: t('server.endedUnexpectedly') });
+    const message = t('engine.failsRepeatedly', { cause: t('engine.endedUnexpectedly') });
     expect(store.snapshot).toMatchObject({ phase: 'failed', detail: message });
     expect(shown.mock.calls).toEqual([[`Green Code: ${message}`, ...buttons]]);
   });
@@ -369,7 +369,7 @@ describe('a front that hangs', () => {
     await starting;
     first.hangs = true;
     const [answer] = await Promise.all([requests.explain().catch(String), minutes(1)]);
-    expect(answer).toContain(t('server.noAnswer'));
+    expect(answer).toContain(t('engine.noAnswer'));
     const restarting = supervisor.restartEngine();
     await minutes(1);
     await fronts(2);

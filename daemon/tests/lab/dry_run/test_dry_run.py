@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from green_code_lab.dry_run import checkpoints
 from green_code_lab.dry_run.commands import MODELS, steps
 from green_code_lab.evaluation import watch
 from green_code_lab.lite import steps as lite_steps
-from green_code_lab.lite import trainer
 from green_code_lab.lite.job import Job
+from green_code_lab.lite.trainer import TrainingInputs
 
 PAGE = Path(__file__).parents[4] / "docs" / "paper-models.md"
 
@@ -48,7 +49,7 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = lite_steps.recipe_named
     monkeypatch.setattr(lite_steps, "recipe_named", lambda *words: replace(recipe(*words), batch=2, tokens=2 * 256))
     monkeypatch.setattr(lite_steps, "MANIFEST_POSITIONS", 512)
-    monkeypatch.setattr(trainer, "_SCORED_POSITIONS", 512)
+    monkeypatch.setattr(lite_steps, "TrainingInputs", partial(TrainingInputs, scored_positions=512))
     monkeypatch.setattr(checkpoints, "_TRAINED", 512)
 
 
@@ -77,6 +78,12 @@ def test_the_page_has_these_commands(model: str) -> None:
     text = " ".join(PAGE.read_text("utf-8").replace("\\\n", " ").split())
     for step in steps(model):
         assert step.on_page in text
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_at_full_shape_a_bundle_stands_for_the_one_whose_training_is_left_out(model: str) -> None:
+    names = [name for name, _, _ in dry_run._commands(model, dry_run.FULL)]
+    assert "lite" not in names and names[-5:] == ["untrained", "rollouts", "agent", "calibrate", "paper"]
 
 
 def test_what_a_command_took_and_its_last_line_are_known(tmp_path: Path) -> None:
