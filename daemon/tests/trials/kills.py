@@ -154,8 +154,8 @@ def soak(plan: Plan) -> Outcome:
 
 
 def _type(front: Front, window: int, seed: int, stop: threading.Event, answers: list[int], outcome: Outcome) -> None:
-    """One window: random edits of a file that stays small, and a completion after each few."""
-    numbers, text = random.Random(f"soak {seed} {window}"), TEXT
+    """One window: random edits of a file, and a completion after each. Its first text is its longest, so that caches are at their largest at once."""
+    numbers, text = random.Random(f"soak {seed} {window}"), TEXT + "\nvalue = 0" * 390
     words = ("value", " = ", "return ", "(", ")", "\n    ", "self.", "for x in ", ":\n        ", "'text'", ", ", "if ")
     try:
         while not stop.is_set():
