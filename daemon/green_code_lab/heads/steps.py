@@ -280,8 +280,8 @@ def make_kv_projections(job: Job) -> None:
 
 
 def backends_of(job: Job) -> tuple[Backend, Backend]:
-    """The base model with its whole head, and the bundle as it is served; both from converted weights, as memory may have no room for
-    those of a large model in float32."""
+    """The base model, its head read whole, and the bundle as it is served; both over the bundle's vocabulary, and from converted weights,
+    as memory may have no room for those of a large model in float32."""
     bundle = job.adapted()
     bare, formats = bundle.bare, weight_formats(compute_device().type)
     base, served = (open_model(job.found, each, formats) for each in (bare if bare.changes_weights else None, bundle))
