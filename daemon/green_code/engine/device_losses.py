@@ -39,17 +39,16 @@ class DeviceLosses:
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._path, self._clock = path, clock
         self._served_at: float | None = None
-        self._is_held = False
+        self._row_is_over = False  # and the file is gone
         self._in_a_row = 0
         self._wait_seconds = self._restart_at = float("inf")
 
     def serves(self) -> None:
         """The device has computed something."""
-        now = self._clock()
         if self._served_at is None:
-            self._served_at = now
-        elif not (self._is_held or self._in_a_row) and now - self._served_at >= HELD_SECONDS:
-            self._is_held = True
+            self._served_at = self._clock()
+        elif not (self._row_is_over or self._in_a_row) and self._has_held:
+            self._row_is_over = True
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)  # for the next engine; this one may end without a loss
 
@@ -57,16 +56,14 @@ class DeviceLosses:
         """The device is lost, in this engine for good."""
         if self._in_a_row:
             return
-        now = self._clock()
-        held = self._served_at is not None and now - self._served_at >= HELD_SECONDS
-        self._in_a_row = 1 if held else self._before() + 1
+        self._in_a_row = 1 if self._has_held else self._before() + 1
         wait_seconds = min(RESTART_SECONDS * 2.0 ** (self._in_a_row - 1), LAST_RESTART_SECONDS)
         try:
             replace_file(self._path, f"{self._in_a_row}\n")
         except OSError as error:
             log.warning("that the device was lost cannot be kept: %s", error)
             wait_seconds = LAST_RESTART_SECONDS  # the next engine would not know
-        self._wait_seconds, self._restart_at = wait_seconds, now + wait_seconds
+        self._wait_seconds, self._restart_at = wait_seconds, self._clock() + wait_seconds
 
     @property
     def restart_is_due(self) -> bool:
@@ -83,6 +80,10 @@ class DeviceLosses:
             f"the device has failed {self._in_a_row} times in a row, and is tried again {minutes} min after its last failure, at the earliest. "
             "To leave it alone, set greenCode.device to cpu."
         )
+
+    @property
+    def _has_held(self) -> bool:
+        return self._served_at is not None and self._clock() - self._served_at >= HELD_SECONDS
 
     def _before(self) -> int:
         try:

@@ -36,7 +36,7 @@ class Actor(nn.Module):
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
-        self.width, self.exits = width, tuple(exits)
+        self.exits = tuple(exits)
 
     def forward(self, inputs: Tensor, exit_index: Tensor) -> Tensor:
         """(…, C + EXTRA_FEATURES) features and (…) index of the exit → (…, 2) logits of CONTINUE and EXIT."""

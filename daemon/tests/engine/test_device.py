@@ -233,16 +233,22 @@ async def test_a_device_is_tried_again_once_however_many_requests_there_are(gpu_
     assert loader.devices == ["cuda", "cpu", "cuda"]
 
 
-@pytest.mark.asyncio
-async def test_an_engine_that_has_lost_its_device_answers_and_ends_when_nobody_types(
-    gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def losing_loader(gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of a GPU that is lost at its first kernel."""
     loader: Any = gpu_rig.loader
     loader.lost = True
     monkeypatch.setattr(device, "is_lost", lambda name: name == "cuda")
+    return loader
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_has_lost_its_device_answers_and_ends_when_nobody_types(
+    gpu_rig: Rig, losing_loader: Any
+) -> None:
     client = await gpu_rig.client()
     answer = await asyncio.wait_for(complete(client, device="cuda"), 10)
-    assert answer["text"] and loader.devices == ["cuda", "cpu"]
+    assert answer["text"] and losing_loader.devices == ["cuda", "cpu"]
     gpu_rig.service.idle_tick()
     assert not gpu_rig.stopped.is_set(), "somebody types"
     await until(lambda: not gpu_rig.service._work)
@@ -253,11 +259,8 @@ async def test_an_engine_that_has_lost_its_device_answers_and_ends_when_nobody_t
 
 @pytest.mark.asyncio
 async def test_a_device_that_each_engine_loses_is_left_alone_for_longer_and_the_status_says_so(
-    gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch
+    gpu_rig: Rig, losing_loader: Any
 ) -> None:
-    loader: Any = gpu_rig.loader
-    loader.lost = True
-    monkeypatch.setattr(device, "is_lost", lambda name: name == "cuda")
     (gpu_rig.folder / "losses").write_text("4")  # of engines before this one
     client = await gpu_rig.client()
     assert (await asyncio.wait_for(complete(client, device="cuda"), 10))["text"]
@@ -267,7 +270,7 @@ async def test_a_device_that_each_engine_loses_is_left_alone_for_longer_and_the_
     gpu_rig.now += 16 * RESTART_SECONDS - 1
     gpu_rig.service.idle_tick()
     assert not gpu_rig.stopped.is_set()
-    assert (await complete(client, device="cuda"))["text"] and loader.devices == ["cuda", "cpu"]
+    assert (await complete(client, device="cuda"))["text"] and losing_loader.devices == ["cuda", "cpu"]
     await until(lambda: not gpu_rig.service._work)
     gpu_rig.now += RESTART_SECONDS
     gpu_rig.service.idle_tick()
