@@ -97,7 +97,7 @@ export function settingsForFront({ snooze, endpoint }: Pick<Snapshot, 'snooze' |
 
 /**
  * Where text leaves the machine, a workspace can exclude more files than the user does, but not fewer. Where both lists together cannot be
- * used, no code goes to the engine: the local model answers.
+ * used, no code goes to the server: the local model answers.
  */
 function withAllExclusions(raw: unknown): Readonly<Record<string, unknown>> {
   const found = vscode.workspace.getConfiguration(SECTION).inspect<unknown>('excludedFiles');

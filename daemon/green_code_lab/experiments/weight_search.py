@@ -247,8 +247,8 @@ def at_full_scale(
         return [outcome]
 
     trials, arms, default = Trials(kept, subject, attempt), list[Found](), None
+    own = {DEFAULT: recipe.weights, PAPER: paper_weights(recipe, layers)}
     for trial in chosen:
-        own = dict(zip((DEFAULT, PAPER), (recipe.weights, paper_weights(recipe, layers)), strict=True))
         weights = own.get(trial.name) or carried(trial.weights, small_layers, recipe.weights, layers)
         job = (replace(recipe, weights=weights), _POSITIONS)
         if time.monotonic() > end and job not in trials:
