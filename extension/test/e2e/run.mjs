@@ -4,7 +4,7 @@
  *   node extension/test/e2e/run.mjs --python PYTHON [--vsix FILE] [--stub | --set-up]
  *
  * PYTHON has green_code installed (with --stub: pygls is enough). With --set-up, the wheel in the VSIX is installed by Set Up,
- * with its dependencies (gigabytes, from pip's usual index). Without --vsix, one is packed first. Prints `ok - …` or
+ * with its dependencies, and it gets the model (300 MB, from pip's usual index). Without --vsix, one is packed first. Prints `ok - …` or
  * `not ok - …` per step and ends with `N passed, M failed`. If the workbench cannot be installed, the test is skipped; in CI
  * (environment variable CI) it fails.
  */
@@ -93,9 +93,20 @@ function calibration(folder) {
   return folder;
 }
 
+/** With --set-up, a link to the user's cache, in whose place Set Up finds an empty folder, as on a new machine. */
+const cacheLink = (root) => path.join(root, 'cache');
+
+function cacheVariables(root) {
+  if (!options['set-up']) {
+    return {};
+  }
+  fs.symlinkSync(process.env.GREEN_CODE_CACHE_DIR ?? path.join(os.homedir(), '.cache', 'green-code'), cacheLink(root));
+  return { GREEN_CODE_CACHE_DIR: cacheLink(root) };
+}
+
 function environment(root, index) {
   if (!options.stub) {
-    return { ...daemonFolders(root).env, PYTHONPATH: [SCRIPTED, process.env.PYTHONPATH].filter(Boolean).join(path.delimiter) };
+    return { ...daemonFolders(root).env, ...cacheVariables(root), PYTHONPATH: [SCRIPTED, process.env.PYTHONPATH].filter(Boolean).join(path.delimiter) };
   }
   const { pythonPath } = stub(path.join(root, 'stub'), index.folder);
   return { ...daemonFolders(root).env, ...index.variables, GREEN_CODE_BUNDLES: calibration(path.join(root, 'bundles')), PYTHONPATH: pythonPath };
@@ -146,6 +157,7 @@ async function main() {
       python,
       stub: options.stub,
       setUp: options['set-up'],
+      cache: cacheLink(workbench.root),
       notes: {},
     };
     for (const { name, run, essential = false, when = () => true } of steps) {

@@ -183,6 +183,8 @@ export const steps = [
     name: 'Set Up installs the packed wheel with everything, and completions come from it',
     when: ({ setUp }) => setUp,
     run: async (context) => {
+      fs.unlinkSync(context.cache);
+      fs.mkdirSync(context.cache, { mode: 0o700 });
       await confirmSetUp(context.workbench);
       await chooseLight(context, REAL_SETUP_MS);
       await ready(context, REAL_SETUP_MS);
