@@ -38,6 +38,7 @@ from green_code_lab.corpus import open_corpus
 from green_code_lab.corpus.ngrams import write_ngrams
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
+from green_code_lab.lite.joules import total, whole
 from green_code_lab.lite.low_rank import merged
 from green_code_lab.lite.memory import USABLE, free_memory
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
@@ -122,8 +123,9 @@ def starting_point(found: Found, own: Bundle | None, served: Bundle | None, reci
 
 
 def _own(training: Mapping[str, Any], name: str) -> Any:
-    """A sum of a training record without the earlier runs."""
-    return training[name] - sum(run[name] for run in training["earlier"])
+    """A sum of a training record without the earlier runs; None where it is unknown."""
+    earlier = total([run[name] for run in training["earlier"]])
+    return None if None in (training[name], earlier) else training[name] - earlier
 
 
 def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[st
         "recipe": state["recipe"],
         "step": state["step"],
         "tokens": state["step"] * recipe.tokens_per_step + sum(run["tokens"] for run in earlier),
-        "joules": round(state["joules"] + sum(run["joules"] for run in earlier)),
+        "joules": whole(total([state["joules"], *(run["joules"] for run in earlier)])),
         "energy_source": state["energy_source"],
         "earlier": earlier,
         "corpus": corpus,
