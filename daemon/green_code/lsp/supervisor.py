@@ -22,6 +22,7 @@ from green_code.link.messages import CompletionParams, CompletionResult, Device,
 from green_code.lock import read_note
 from green_code.problems import Problem, retrieve_exception
 from green_code.report import Report
+from green_code.settings import default_settings
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Supervisor:
     Args:
         on_status: called with each state of the engine, also when it ends.
         on_energy: called with the engine's energy messages.
+        on_warning: called with what the engine has to tell the user.
         command: starts an engine.
         clock: monotonic seconds; replaced in tests.
     """
@@ -47,15 +49,19 @@ class Supervisor:
         self,
         on_status: Callable[[StatusMessage], None],
         on_energy: Callable[[EnergyMessage], None],
+        on_warning: Callable[[str], None] = log.warning,
         command: tuple[str, ...] = ENGINE_COMMAND,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_status = on_status
         self._on_energy = on_energy
+        self._on_warning = on_warning
         self._command = command
         self._clock = clock
         self.window = ""
         """The window's name, for messages to other windows."""
+        self.gpu_reserve = default_settings().gpu_reserve
+        """Of the settings; an engine has it from the next connection on."""
         self.reads_snippets = False
         """Whether the engine's model has a place for lines of other files."""
         self._client: EngineClient | None = None
@@ -139,9 +145,10 @@ class Supervisor:
             await self._client.close()
 
     def _asks(self, model: str, device: Device) -> Hello:
-        if is_endpoint(model):  # which needs its API key first
-            return Hello(device=device, window=self.window)
-        return Hello(model=model, device=device, window=self.window)
+        asks = Hello(device=device, gpu_reserve=self.gpu_reserve, window=self.window)
+        if not is_endpoint(model):  # which needs its API key first
+            asks["model"] = model
+        return asks
 
     async def _complete(self, params: CompletionParams) -> CompletionResult:
         asks = self._asks(params["model"], params["device"])
@@ -215,6 +222,8 @@ class Supervisor:
             self._on_status(StatusMessage(state=state, message=message, progress=progress, reason=reason))
         elif method == messages.ENERGY:
             self._on_energy(cast(EnergyMessage, params))
+        elif method == messages.WARNING:
+            self._on_warning(params["message"])
 
     def _lost(self) -> None:
         if self._leaving:

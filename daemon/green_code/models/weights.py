@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from green_code.folders import CACHE_VARIABLE, cache_dir
+from green_code.models.adapters import Adapters
 from green_code.models.backend import Backend, WeightFormat
 from green_code.models.block_hashes import check_hashes
 from green_code.models.bundle import Bundle
 from green_code.models.catalog import Found
 from green_code.models.conversion import DESCRIPTION, Progress, convert, read_description
 from green_code.models.vocabulary import Vocabulary
-from green_code.problems import Problem, too_large
+from green_code.problems import Problem, in_one_line, too_large
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def open_model(
     Args:
         weight_formats: best first, iterated as far as needed. The first is part of the cache's key, and a conversion takes it.
         progress: gets a sentence and the share that is done. converter: `convert`, or one that calls it elsewhere.
-        make_room: gets the bytes of the converted weights before they are opened; may raise Problem.
+        make_room: gets the bytes of this machine's memory that the weights take, before they are opened; may raise Problem.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or memory or disk
@@ -74,19 +75,21 @@ def open_model(
             os.utime(folder / DESCRIPTION)
         try:
             return Model(*_open(folder, weight_formats, make_room), key)
-        except Problem:
+        except (Problem, KeyboardInterrupt, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no Exception
             if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
                 raise too_large(found.name) from error
             shutil.rmtree(folder, ignore_errors=True)
             if attempt == "second":
                 raise Problem(
                     "model_damaged",
-                    f"{found.name} was converted again and still cannot be opened ({error}): see whether the disk of "
+                    f"{found.name} was converted again and still cannot be opened ({in_one_line(error)}): see whether the disk of "
                     f"{folder.parent} is sound, or set {CACHE_VARIABLE} to a folder on another one.",
                 ) from error
-            log.warning("the converted weights in %s are damaged (%s) and are converted again", folder, error)
+            log.warning(
+                "the converted weights in %s are damaged (%s) and are converted again", folder, in_one_line(error)
+            )
     raise AssertionError
 
 
@@ -102,7 +105,7 @@ def _open(
     weight_format = next((one for one in weight_formats if one.name == described.format), None)
     if weight_format is None:
         raise ValueError(f"their format {described.format!r} is unknown")
-    make_room(sum(path.stat().st_size for path in folder.iterdir()))
+    make_room(weight_format.sizes(described.config, Adapters()).memory)
     return weight_format.open(described.config, folder), vocabulary
 
 
