@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from green_code.globs import Positions, compile_glob, matching_glob
+from green_code import globs
+from green_code.globs import WORK_AT_MOST, Positions, compile_glob, matching_glob
 from tests.examples import examples
 
 
@@ -69,7 +72,10 @@ def test_a_pattern_without_a_slash_also_means_the_name() -> None:
     assert matching_glob(["*.sql"], "/a/b/c.SQL", []) == "*.sql"
     assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/a"]) == "b/*.sql"
     assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/other"]) is None
-    assert matching_glob(["", "/", "c"], "/a/b/c.sql", ["/a"]) is None
+    assert matching_glob(["", "/", "c", "b*q?"], "/a/b/c.sql", ["/a"]) is None
+    assert matching_glob(["b**.SQL"], "/a/b/c.sql", []) == "b**.SQL"
+    for path in ("", "/", "."):
+        assert matching_glob([".*", "a", "?"], path, ["", "/", "."]) is None
 
 
 @pytest.mark.parametrize("glob", ["**/private", "private/", "private", "~/work/private/**", "~/work/private", "~/"])
@@ -77,7 +83,6 @@ def test_a_folder_that_is_named_is_private_with_all_that_is_below_it(
     glob: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    compile_glob.cache_clear()
     for folders in ([], ["/home/me/work"]):
         assert matching_glob([glob], "/home/me/work/private/a/key.py", folders) == glob
         assert matching_glob([glob], "/srv/privately/key.py", folders) is None
@@ -141,6 +146,56 @@ def test_no_glob_explodes() -> None:
     ]
     assert all(compile_glob(glob) is not None for glob in globs)
     assert matching_glob(globs * 28, f"/{path}", [f"/{'a' * 20}"]) is None
+
+
+@pytest.fixture
+def works(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """The work for each path that is read."""
+
+    def recorded(*args: Any) -> list[int]:
+        made: list[Positions] = []
+
+        class Recorded(Positions):
+            def __init__(self, path: str) -> None:
+                super().__init__(path)
+                made.append(self)
+
+        monkeypatch.setattr(globs, "Positions", Recorded)
+        matching_glob(*args)
+        return [one.work for one in made]
+
+    return recorded
+
+
+def test_a_glob_is_read_once_whatever_parts_and_folders_a_path_has(works: Callable[..., list[int]]) -> None:
+    folders = ["/" + "/".join(["a"] * depth) for depth in range(100)]
+    for glob in ("{*,*}" * 100, "{*,*}" * 100 + "/b"):
+        [at_once] = works([glob], "/a/a", [])
+        assert works([glob], "/" + "a/" * 99 + "a", folders) == [at_once]
+
+
+@pytest.mark.timeout(20)
+def test_the_most_that_settings_and_a_path_can_ask_for_ends_early_and_excludes(works: Callable[..., list[int]]) -> None:
+    """A class of characters is compared with each that the path has."""
+    characters = "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))
+    classes = ["[!" + "".join(map(chr, range(first, first + 509))) + "]" for first in range(0x6000, 0x6100)]
+    wildcards = [f"{'?*' * 250}{number}" for number in range(256)]
+    for many, path in ((classes, f"/{characters}.py"), (wildcards, "/" + "x" * 32_000)):
+        assert all(len(glob) <= 512 and compile_glob(glob) for glob in many)
+        assert works(many, path, [])[0] <= WORK_AT_MOST
+        assert matching_glob(many, path, []) is not None
+    assert matching_glob(wildcards, "/" + "x" * 4000, []) is None, "a path that systems have is read by all globs"
+
+
+def test_what_is_remembered_is_bounded_by_its_bytes() -> None:
+    cached = globs._first_match
+    for number in range(100):
+        too_long = f"{number}" * 10_000
+        assert matching_glob([too_long, "*.pem"], f"/a/{number}.pem", ["/" + "b" * 30_000]) == "*.pem"
+        assert compile_glob(too_long) is None
+    held = list(cached._held)
+    assert cached.held_bytes <= 4 << 20 and len(held) < 50
+    assert {asked for asked, *_ in held[-40:]} == {("*.pem",)} and "/a/99.pem" in held[-1]
 
 
 def test_a_path_that_no_system_has_is_no_work() -> None:

@@ -134,9 +134,11 @@ def _absolute(model: str) -> str:
 async def _through_engine(
     params: CompletionParams, progress: Callable[[State, str, float | None], None]
 ) -> CompletionResult:
-    def notified(method: str, status: dict[str, Any]) -> None:
+    def notified(method: str, params: dict[str, Any]) -> None:
         if method == messages.STATUS:
-            progress(status["state"], status["message"], status["progress"])
+            progress(params["state"], params["message"], params["progress"])
+        elif method == messages.WARNING:
+            print(f"green-code: {params['message']}", file=sys.stderr)
 
     client = await ensure_engine(place(), on_notification=notified)
     try:

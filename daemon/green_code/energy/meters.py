@@ -3,6 +3,7 @@
 - `nvml`: the GPU's total-energy counter (Volta and newer; updated about every 100 ms); `nvml+rapl`: with the host's, where it can be read;
 - `rapl`: the CPU packages' counters under /sys/class/powercap (readable by root only on Linux since 2020);
 - `estimate`: this process's CPU-seconds × watts per core, both shown;
+- `assumed`: no meter: costs of another machine, for ratios of a GPU without a counter;
 - `unknown`: a GPU computes whose counter cannot be read. CPU-seconds say nothing of its joules.
 
 Readings never fall. A missing figure is None, never 0. A window shorter than 10 s is labelled, because the steps of the
@@ -26,7 +27,7 @@ from green_code.energy.rows import UNKNOWN
 
 log = logging.getLogger(__name__)
 
-Source = Literal["nvml", "nvml+rapl", "rapl", "estimate", "unknown"]
+Source = Literal["nvml", "nvml+rapl", "rapl", "estimate", "assumed", "unknown"]
 
 SHORT_WINDOW_SECONDS = 10.0
 

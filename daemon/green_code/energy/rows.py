@@ -62,6 +62,9 @@ class Row:
 UNKNOWN: Final = "unknown"
 """Energy source of a row whose joules nobody knows: a server computed it that does not report them, or a GPU without a counter."""
 
+ASSUMED: Final = "assumed"
+"""Energy source of joules that nothing here can measure, counted by assumed costs, where only ratios are asked for. No row has it."""
+
 SERVER = "server"
 """Energy source of a row whose joules the server itself reported."""
 

@@ -56,7 +56,7 @@ def load_runtime(
         DeviceProblem: the device cannot be used.
     """
     found, contents = find_model(model), read_contents(bundle_of(model))
-    chosen = choose_device(device, read_measured(found.key), lambda: _config(found))
+    chosen = chosen_device(device, found)
     if chosen == "cpu":
         return _load(model, found, contents, chosen, Fit(weight_formats()), progress, make_room)
     try:
@@ -66,6 +66,11 @@ def load_runtime(
         return _load(model, found, contents, chosen, room, progress, make_room)
     except Exception as error:
         raise device_problem(chosen, error) from error
+
+
+def chosen_device(device: str, found: Found) -> str:
+    """ "cpu", "cuda" or "mps": what a setting of `greenCode.device` means for a model."""
+    return choose_device(device, read_measured(found.key), lambda: _config(found))
 
 
 def _config(found: Found) -> ModelConfig:
@@ -94,13 +99,13 @@ def _load(
     return runtime
 
 
-def load_measured(model: str, progress: Progress = lambda *_: None) -> Runtime:
-    """`load_runtime`, and measure the costs now if they are not: for figures in joules.
+def load_measured(model: str, progress: Progress = lambda *_: None, device: str = "cpu") -> Runtime:
+    """`load_runtime`, and measure the costs now if they are not: for figures in joules. See `measured_costs`.
 
     Raises:
         Problem: also where the meter gives no readings.
     """
-    runtime = load_runtime(model, progress)
+    runtime = load_runtime(model, progress, device)
     if runtime.costs.assumed:
         runtime.costs = measured_costs(runtime.decoder, runtime.exits, _window_seconds(model), progress)
     return runtime

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import logging
 import platform
 import statistics
 import time
@@ -23,7 +24,7 @@ from green_code.decoding.exit_policies import ExitView, agent_for
 from green_code.decoding.kv_cache import KVCache
 from green_code.energy.costs import COSTS_FILES, IDLE, CostModel, Measurement, load_costs, save_costs
 from green_code.energy.meters import pick_meter
-from green_code.energy.rows import UNKNOWN
+from green_code.energy.rows import ASSUMED, UNKNOWN
 from green_code.engine.assumed_costs import assumed_costs, layer_weights, token_work
 from green_code.engine.interfaces import Progress
 from green_code.folders import cache_dir
@@ -38,6 +39,9 @@ _SMALL = 1_000_000  # weights of a layer
 _COST_DRAFTS = 8  # a verification
 _IDLE_SECONDS = 0.05
 _COST_KV_ONLY = 32  # positions of which only keys and values are computed: a few lines, or part of a prompt
+
+
+log = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
@@ -55,8 +59,8 @@ class CostMeasurement:
     def __init__(self, decoder: Backend, exits: Sequence[int], window_seconds: float) -> None:
         gpu, processor = decoder.gpu, processor_name()
         self._decoder, self._exit, self._window_seconds = decoder, next(iter(exits), 1), window_seconds
-        self._meter = pick_meter(gpu)
-        parts = (decoder.config.to_json(), decoder.build, gpu, processor, self._meter.describe(), _WORKLOADS)
+        self.meter = pick_meter(gpu)
+        parts = (decoder.config.to_json(), decoder.build, gpu, processor, self.meter.describe(), _WORKLOADS)
         key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
         self._path = cache_dir() / COSTS_FILES.replace("*", key)
         self._measurement: Measurement | None = None
@@ -74,13 +78,13 @@ class CostMeasurement:
         Raises:
             Problem: there is no meter.
         """
-        if self._meter.source == UNKNOWN:
-            raise Problem("internal_error", f"what work costs stays unknown: {self._meter.describe()}.")
+        if self.meter.source == UNKNOWN:
+            raise Problem("internal_error", f"what work costs stays unknown: {self.meter.describe()}.")
         self._interrupted = interrupted
         with contextlib.suppress(Interrupted):
             if self._measurement is None:
                 workloads = _workloads(self._decoder, self._exit, self._poll)
-                self._measurement = Measurement(workloads, self._meter, self._window_seconds, self._decoder.synchronise)
+                self._measurement = Measurement(workloads, self.meter, self._window_seconds, self._decoder.synchronise)
             self._measurement.step()
         return self._measurement.share if self._measurement is not None else 0.0
 
@@ -106,12 +110,17 @@ class CostMeasurement:
 def measured_costs(decoder: Backend, exits: Sequence[int], window_seconds: float, progress: Progress) -> CostModel:
     """The costs that were kept; otherwise measured now, in a minute or two. Arguments as of `CostMeasurement`.
 
+    Where nothing can measure them they stay assumed, and their source says so: what is compared with them are ratios.
+
     Raises:
         Problem: the meter gives no readings.
     """
     measurement = CostMeasurement(decoder, exits, window_seconds)
     if (kept := measurement.kept()) is not None:
         return kept
+    if measurement.meter.source == UNKNOWN:
+        log.warning("%s; all joules are assumed, none is measured", measurement.meter.describe())
+        return replace(assumed_costs(decoder), source=ASSUMED)
     share = 0.0
     while share < 1:
         progress("loading", "measuring energy per layer and token (once)", share)

@@ -31,7 +31,9 @@ from green_code.problems import Problem
 log = logging.getLogger(__name__)
 
 LOADS_AT_ONCE: Final = 4
-"""Further models wait until one is loaded, so that loads which hang cannot pile up."""
+"""Further models wait until one of these is loaded, or has made no progress for so long that nobody waits for it any more."""
+STALLED_AT_MOST: Final = 12
+"""Loads without progress go on, and each keeps a thread and perhaps a process: beyond these, no further model is loaded."""
 SPARE_BYTES: Final = 256 << 20
 """Left free beside the weights, for sessions and other programs."""
 
@@ -79,10 +81,7 @@ class Models:
         serving = [holder for holder in self._holders if holder.serves(wanted)]
         holder = next((one for one in serving if one.loaded is not None), next(iter(serving), None))
         if holder is None:
-            if sum(other.loading for other in self._holders) >= LOADS_AT_ONCE:
-                raise Problem(
-                    "engine_starting", f"The engine loads {LOADS_AT_ONCE} other models; try again in a moment."
-                )
+            self._check_loads()
             holder = ModelHolder(wanted, self.shared)
             self._holders.append(holder)
         if user not in holder.users:
@@ -91,6 +90,18 @@ class Models:
             holder.asked = next(self._order)
             self._holders = [other for other in self._holders if not other.is_spent]
         return holder
+
+    def _check_loads(self) -> None:
+        """Raises Problem if too many models are being loaded."""
+        stalled = sum(holder.stalled for holder in self._holders)
+        if stalled >= STALLED_AT_MOST:
+            raise Problem(
+                "engine_starting",
+                f"Loading {stalled} other models makes no progress. Check the drives that they are on; "
+                "Green Code: Restart Engine gives them up.",
+            )
+        if sum(holder.loading for holder in self._holders) - stalled >= LOADS_AT_ONCE:
+            raise Problem("engine_starting", f"The engine loads {LOADS_AT_ONCE} other models; try again in a moment.")
 
     def leave(self, user: object) -> None:
         """A user is gone: drop its sessions. Its model stays for a while."""

@@ -92,7 +92,7 @@ class Service:
         self._energy_sent_at = float("-inf")
         self._sending_energy: asyncio.Task[None] | None = None
         self._ledger_problem: str | None = None
-        self._notice: str | None = None  # of the ledger, said once
+        self._untold: str | None = None  # what no peer has been told of it yet
 
     # --- link.server.Handler ------------------------------------------------------------------------------
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
@@ -306,7 +306,7 @@ class Service:
 
     def _status_of(self, holder: ModelHolder | None) -> EngineStatus:
         message = holder.status.message if holder is not None else UNLOADED
-        notice = self._ledger.problem if self._ledger.in_memory else self._notice
+        notice = self._ledger.problem if self._ledger.in_memory else None
         if notice and message["reason"] is None and message["state"] in ("ready", "busy"):
             message = {**message, "message": notice, "reason": "cache_unwritable"}
         loaded = holder.loaded if holder is not None else None
@@ -349,13 +349,16 @@ class Service:
                 connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, peer.last))
 
     def _check_ledger(self) -> None:
-        """Say once what is wrong with the ledger, and go on saying it while its rows cannot be written."""
-        if self._ledger.problem == self._ledger_problem:
-            return
-        self._ledger_problem = self._notice = self._ledger.problem
-        for peer in tuple(self._peers):
-            peer.notify(messages.STATUS, self.status(peer))
-        self._notice = None
+        """Tell the peers once what is wrong with the ledger, or the next peer if there is none. The status says it while rows wait."""
+        if (problem := self._ledger.problem) != self._ledger_problem:
+            self._ledger_problem = self._untold = problem
+            for peer in tuple(self._peers):
+                peer.notify(messages.STATUS, self.status(peer))
+        if self._untold is not None and self._peers:
+            warning = messages.WarningMessage(message=self._untold)
+            for peer in tuple(self._peers):
+                peer.notify(messages.WARNING, warning)
+            self._untold = None
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk."""
@@ -370,6 +373,7 @@ class Service:
 
     def idle_tick(self) -> None:
         """Take the steps of the idle ladder that are due; end if the last peer disconnected some time ago."""
+        self._check_ledger()
         for holder in self._models:
             holder.check_progress()
         self._models.release_unused()
@@ -386,7 +390,6 @@ class Service:
             log.info("idle: the device is lost; one of the fronts restarts the engine")
             self._stop()
             return
-        self._check_ledger()
         for holder in self._models:
             if (loaded := holder.loaded) is not None:
                 self._begin_check(holder, loaded)

@@ -28,6 +28,7 @@ RETAINED: Final = "retained"
 API_KEY: Final = "api_key"
 STATUS: Final = "status"
 ENERGY: Final = "energy"
+WARNING: Final = "warning"
 REPORT: Final = "report"
 SHUTDOWN: Final = "shutdown"
 
@@ -305,6 +306,12 @@ class WindowEnergy(EnergyMessage):
     """`greenCode/energy`, from the front to the editor."""
 
     on_battery: bool
+
+
+class WarningMessage(TypedDict):
+    """The `warning` notification: a sentence that a client shows once."""
+
+    message: str
 
 
 class TokenDepth(TypedDict):

@@ -57,7 +57,7 @@ class Front:
 
     Args:
         send_status: shows the window's state: the engine's, or `disabled` or `paused`.
-        supervisor: makes the engine's supervisor from a status callback and an energy callback.
+        supervisor: makes the engine's supervisor from callbacks for status, energy and warnings.
         warn: shows a sentence to the user.
         clock: monotonic seconds; replaced in tests.
         chance: which refusals of the gate are asked all the same; replaced in tests.
@@ -76,7 +76,8 @@ class Front:
         self._clock = clock
         self._debounce = Debounce()
         self._send_energy = send_energy
-        self._supervisor = supervisor(self._engine_status, self._engine_energy)
+        self._warn, self._warned = warn, set[str]()  # of the engine's warnings
+        self._supervisor = supervisor(self._engine_status, self._engine_energy, self._engine_warning)
         self._on_battery = on_battery or Battery()
         self.documents = OpenDocuments()
         self._retention = RetentionWatch(self.documents.lines_of, self._supervisor.retained)
@@ -398,6 +399,12 @@ class Front:
     # --- status and energy --------------------------------------------------------------------------------
     def _engine_energy(self, energy: EnergyMessage) -> None:
         self._send_energy(WindowEnergy(**energy, on_battery=self._on_battery()))
+
+    def _engine_warning(self, message: str) -> None:
+        """Show it once, also where a later engine finds the same."""
+        if message not in self._warned:
+            self._warned.add(message)
+            self._warn(message)
 
     def _engine_status(self, status: StatusMessage) -> None:
         before, self._status.engine = self._status.engine["state"], status

@@ -39,6 +39,7 @@ class Supervisor:
     Args:
         on_status: called with each state of the engine, also when it ends.
         on_energy: called with the engine's energy messages.
+        on_warning: called with what the engine has to tell the user.
         command: starts an engine.
         clock: monotonic seconds; replaced in tests.
     """
@@ -47,11 +48,13 @@ class Supervisor:
         self,
         on_status: Callable[[StatusMessage], None],
         on_energy: Callable[[EnergyMessage], None],
+        on_warning: Callable[[str], None] = log.warning,
         command: tuple[str, ...] = ENGINE_COMMAND,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_status = on_status
         self._on_energy = on_energy
+        self._on_warning = on_warning
         self._command = command
         self._clock = clock
         self.window = ""
@@ -215,6 +218,8 @@ class Supervisor:
             self._on_status(StatusMessage(state=state, message=message, progress=progress, reason=reason))
         elif method == messages.ENERGY:
             self._on_energy(cast(EnergyMessage, params))
+        elif method == messages.WARNING:
+            self._on_warning(params["message"])
 
     def _lost(self) -> None:
         if self._leaving:

@@ -188,7 +188,9 @@ def _copy(part: Stored, into: np.ndarray) -> None:
 
 
 def _check_places(folder: Path) -> None:
-    """Raises Problem where a file of the folder is a link out of it, and not into the hub's cache, or where one is too large."""
+    """Raises Problem where a file of the folder is a link out of it, and not into the hub's cache, where one is a pipe or a device, which
+    a reader would wait for, or where one is too large.
+    """
     if not folder.is_dir():
         raise Problem("model_missing", f"{folder} is no folder; give the folder of a model.")
     own = folder.resolve()
@@ -206,6 +208,8 @@ def _check_places(folder: Path) -> None:
                 raise Problem(
                     "model_damaged", f"{path.name} in {folder} is a link out of the folder; copy the file itself there."
                 )
+            if not (target.is_file() or target.is_dir()):
+                raise damaged(path, "it is neither a regular file nor a folder")
             read_whole = target.is_file() and path.suffix in (".json", ".txt", ".model", ".jinja")
             if read_whole and target.stat().st_size > _MOST_TOKENIZER_BYTES:
                 raise damaged(path, f"it has more than {_MOST_TOKENIZER_BYTES:,} bytes")

@@ -25,7 +25,7 @@ from green_code.models.bundle import Bundle
 from green_code.models.catalog import Found
 from green_code.models.conversion import DESCRIPTION, Progress, convert, read_description
 from green_code.models.vocabulary import Vocabulary
-from green_code.problems import Problem, too_large
+from green_code.problems import Problem, in_one_line, too_large
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +74,21 @@ def open_model(
             os.utime(folder / DESCRIPTION)
         try:
             return Model(*_open(folder, weight_formats, make_room), key)
-        except Problem:
+        except (Problem, KeyboardInterrupt, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no Exception
             if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
                 raise too_large(found.name) from error
             shutil.rmtree(folder, ignore_errors=True)
             if attempt == "second":
                 raise Problem(
                     "model_damaged",
-                    f"{found.name} was converted again and still cannot be opened ({error}): see whether the disk of "
+                    f"{found.name} was converted again and still cannot be opened ({in_one_line(error)}): see whether the disk of "
                     f"{folder.parent} is sound, or set {CACHE_VARIABLE} to a folder on another one.",
                 ) from error
-            log.warning("the converted weights in %s are damaged (%s) and are converted again", folder, error)
+            log.warning(
+                "the converted weights in %s are damaged (%s) and are converted again", folder, in_one_line(error)
+            )
     raise AssertionError
 
 

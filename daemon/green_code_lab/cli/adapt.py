@@ -20,7 +20,7 @@ from green_code.models.rows import ROWS
 from green_code.problems import Problem
 from green_code_lab.corpus.command import add_arguments as add_corpus_arguments
 from green_code_lab.corpus.command import make_corpus
-from green_code_lab.evaluation.watch import watch
+from green_code_lab.evaluation.watch import check, record, watch
 from green_code_lab.heads.carrying import carry_over
 from green_code_lab.heads.steps import (
     backend_of,
@@ -143,17 +143,20 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _watch_weights(job: Job, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
-    """Raises Problem where full depth loses more than chance explains."""
+    """Raises Problem where full depth loses."""
     base, trained = (
         backend_of(job.config, {name: w.numpy() for name, w in weights.items()}) for weights in (before, after)
     )
-    return watch(base, trained, job.vocabulary, job.corpus(), job.args.seed, log)
+    changes = watch(base, trained, job.vocabulary, job.corpus(), job.args.seed, log)
+    check(changes)
+    return record(changes)
 
 
 def _watch_bundle(job: Job) -> None:
     """The finished bundle at full depth, as it is served, against the base model. What it finds goes into the manifest.
 
-    Raises Problem where full depth loses more than chance explains.
+    Raises Problem where full depth loses.
     """
-    found = watch(*backends_of(job), job.vocabulary, job.corpus(), job.args.seed, log)
-    write_manifest(job.bundle, {**job.adapted().manifest, "watch": found})
+    changes = watch(*backends_of(job), job.vocabulary, job.corpus(), job.args.seed, log)
+    write_manifest(job.bundle, {**job.adapted().manifest, "watch": record(changes)})
+    check(changes)

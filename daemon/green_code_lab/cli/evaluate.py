@@ -21,6 +21,7 @@ from green_code.problems import Problem
 from green_code.settings import default_settings
 from green_code_lab.corpus.files import Report
 from green_code_lab.corpus.own_code import own_files
+from green_code_lab.devices import add_device
 from green_code_lab.evaluation.datasets import line_rows, load_rows
 from green_code_lab.evaluation.held_out import held_out_files, held_out_rows
 from green_code_lab.evaluation.parallel import workers
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{rows}; at most --limit per language (default: {_HELD_OUT_ROWS})",
     )
     add("--jdk", type=Path, nargs="+", default=[], metavar="PATH", help="of --held-out: the JDK's src.zip, for Java")
+    add_device(parser)
     add("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     add("--batch", type=int, default=1, help="rows in one batch of the kernel, in one process (default: %(default)s)")
     add("--out", type=Path, help="folder for rows.jsonl and summary.json; an interrupted run resumes")
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             f"--batch {args.batch} is no number of rows, or --jobs has several processes; give one of them.",
         )
     report = partial(print, file=sys.stderr)
-    runtime = load_measured(args.model, show_progress)
+    runtime = load_measured(args.model, show_progress, args.device)
     clear_progress()
     if args.prompt == "fim" and runtime.layout.fim is None:
         raise Problem("bad_request", f"{args.model} has no tokens for fill-in-the-middle; leave --prompt out.")

@@ -13,6 +13,7 @@ from green_code.cli.progress import clear_progress, show_progress
 from green_code.engine.loading import load_measured
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
+from green_code_lab.devices import add_device
 from green_code_lab.experiments.experiment import Experiment, provenance, rounded
 
 _NAMES = (
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             kind, help = _ARGUMENTS[argument]
             several = {"nargs": "+"} if isinstance(default, list) else {}
             command.add_argument(f"--{argument}", type=kind, default=default, help=help, **several)  # type: ignore[arg-type]
+        add_device(command)
         command.add_argument("--quick", action="store_true", help="the cheapest form, to try it")
         command.add_argument("--redraw", action="store_true", help="write page and plot anew from the data")
 
@@ -83,10 +85,11 @@ def _measure(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]
         if name in _QUICK and recorded[name] <= 0:
             raise Problem("bad_request", f"--{name} must be more than 0.")
     _say(f"loading {args.model}")
-    runtime = load_measured(args.model, show_progress)
+    runtime = load_measured(args.model, show_progress, args.device)
     clear_progress()
     measured = experiment.measure(runtime, args, _say)
-    about = provenance(runtime, experiment.name, {"model": Path(args.model), **recorded})
+    device = "" if runtime.device == "cpu" else runtime.device
+    about = provenance(runtime, experiment.name, {"model": Path(args.model), **recorded, "device": device})
     found: dict[str, Any] = rounded({**about, "notes": [], **measured})
     return found
 

@@ -16,12 +16,10 @@ from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.loading import load_measured
 from green_code.engine.measured_costs import measured_costs
 from green_code.kernels.thread_pool import usable_cores
-from green_code.kernels.weight_format import weight_formats
 from green_code.models.bundle import AGENT, CALIBRATION, Bundle, changing, load_bundle, refresh_manifest, write_manifest
-from green_code.models.catalog import DEFAULT, find_model
-from green_code.models.device import compute_device
+from green_code.models.catalog import DEFAULT
 from green_code.models.vocabulary import Vocabulary
-from green_code.models.weights import Model, open_model
+from green_code.models.weights import Model
 from green_code.problems import Problem
 from green_code_lab.agent.baselines import agents, all_baselines, best_family, compare
 from green_code_lab.agent.calibrate import LINES, calibrate
@@ -35,6 +33,7 @@ from green_code_lab.agent.rollouts import merge_rollouts, open_rollouts
 from green_code_lab.cli.train_stops import bundle_folder, make_records, train_stops
 from green_code_lab.corpus import Corpus, open_corpus
 from green_code_lab.corpus.shards import LEAST_HELD_OUT
+from green_code_lab.devices import add_device, open_on
 from green_code_lab.evaluation.parallel import jobs_for, workers
 from green_code_lab.lite.recipe import parse_exits
 
@@ -64,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--error-price", type=float, default=_ERROR_PRICE, help=price)
     add("--seed", type=int, default=Arguments.seed)
     add("--threads", type=int, default=torch.get_num_threads())
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _open(args: argparse.Namespace) -> tuple[Bundle, Model]:
     bundle = load_bundle(bundle_folder(args.model))
-    return bundle, open_model(find_model(args.model), bundle, weight_formats(compute_device().type))
+    return bundle, open_on(args.device, args.model, bundle)
 
 
 def _open_corpus(args: argparse.Namespace, vocabulary: Vocabulary) -> Corpus:
@@ -150,6 +150,7 @@ def train_agent(args: argparse.Namespace) -> None:
         "reward": {"kind": args.reward, **(asdict(rewards) if args.reward == "paper" else {})},
         "arguments": candidates[best].arguments,
         "prices": asdict(prices),
+        "energy_source": costs.source,
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],
     }
@@ -170,7 +171,7 @@ def _check_prefill_exit(bundle: Bundle, exits: Sequence[int]) -> None:
 
 def make_calibration(args: argparse.Namespace) -> None:
     folder = bundle_folder(args.model)
-    runtime = load_measured(args.model, lambda *_: None)
+    runtime = load_measured(args.model, device=args.device)
     corpus = _open_corpus(args, runtime.vocabulary)
     with workers(runtime, jobs_for(runtime)) as complete:
         content = calibrate(runtime, corpus, args.files, args.lines, args.seed, complete, print)

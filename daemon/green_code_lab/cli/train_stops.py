@@ -43,7 +43,7 @@ def make_records(args: argparse.Namespace) -> None:
     A file has a few spans, in which the languages take turns. Those that are there already are kept, so that a run can go on, also with
     more spans; and what is there is balanced whenever it ends.
     """
-    runtime, tasks = load_measured(args.model, lambda *_: None), list[_Task]()
+    runtime, tasks = load_measured(args.model, device=args.device), list[_Task]()
     corpus, weights = open_corpus(args.work / "corpus", runtime.vocabulary, 1, 1), weights_key(args.model)
     parts: tuple[tuple[Part, int, int], ...] = (
         ("choice", max(1, args.spans // CHOICE_SHARE), CHOICE_LINES), ("train", args.spans, TRAIN_LINES),
@@ -88,7 +88,7 @@ def train_stops(args: argparse.Namespace) -> None:
     Raises Problem where there are no records, or they are of another bundle.
     """
     folder = bundle_folder(args.model)
-    runtime, bundle = load_measured(args.model, lambda *_: None), load_bundle(folder)
+    runtime, bundle = load_measured(args.model, device=args.device), load_bundle(folder)
     learn, choice = (
         Replayer(
             read_records(args.work / "replay" / part, weights_key(args.model)), runtime.vocabulary, runtime.costs.prices, runtime.layers_total

@@ -74,16 +74,16 @@ def processes(
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     for number in range(jobs):
         shares.put(cores[number::jobs])
-    with ProcessPoolExecutor(jobs, context, _open, (runtime.model, shares)) as pool:
+    with ProcessPoolExecutor(jobs, context, _open, (runtime.model, runtime.device, shares)) as pool:
         yield lambda items: pool.map(partial(_work, work), items)
 
 
-def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
+def _open(model: str, device: str, shares: SimpleQueue[list[int]]) -> None:
     """Each worker gets its own cores, so that its threads wait for no other worker."""
     global _runtime
     if cores := shares.get():
         os.sched_setaffinity(0, cores)
-    _runtime = load_measured(model)
+    _runtime = load_measured(model, device=device)
 
 
 def _work(work: Callable[[Runtime, Item], Outcome], item: Item) -> Outcome:

@@ -128,7 +128,8 @@ def complete_together(runtime: Runtime, requests: Iterable[CompletionParams], mo
     """
     if not isinstance(runtime.decoder, KernelDecoder):
         raise Problem(
-            "bad_request", f"Batches need the kernel, but {runtime.model} runs in {runtime.decoder.description}."
+            "bad_request",
+            f"Batches need the processor's kernel, but {runtime.model} runs in {runtime.decoder.description}; give --device cpu, or no --batch.",
         )
     outcomes = [(Future[CompletionResult](), params) for params in requests]
     rows, count = deque(outcomes), min(most, len(outcomes))

@@ -20,15 +20,12 @@ from green_code.decoding.speculative import decode
 from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
-from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams, Decoding
 from green_code.models.bundle import KV_PROJECTIONS, Bundle, bundle_of
-from green_code.models.catalog import find_model
-from green_code.models.device import compute_device
-from green_code.models.weights import open_model
 from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
 from green_code_lab.corpus import open_corpus
+from green_code_lab.devices import open_on
 from green_code_lab.evaluation.datasets import Row, line_rows, load_rows
 from green_code_lab.evaluation.held_out import held_out_documents
 from green_code_lab.experiments.experiment import Args
@@ -143,8 +140,8 @@ def bare_bundle(model: str) -> Bundle | None:
 def _with_bundle(served: Runtime, bundle: Bundle) -> Runtime:
     contents = read_contents(bundle)
     weights = bundle if bundle.changes_weights else None  # else they would be converted twice, for each key
-    opened = open_model(find_model(served.model), weights, weight_formats(compute_device().type))
-    return Runtime(served.model, opened, contents, served.costs)
+    opened = open_on(served.device, served.model, weights)
+    return Runtime(served.model, opened, contents, served.costs, served.device)
 
 
 def trained_exits(adapted: Runtime) -> tuple[int, ...]:

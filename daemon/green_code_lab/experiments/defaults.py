@@ -80,7 +80,9 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         raise Problem(
             "bad_request", f"{args.work} has no file of held-out projects; give the corpus's folder with --work."
         )
-    runtimes = {name: runtime if name == runtime.model else load_measured(name) for name in names}
+    runtimes = {
+        name: runtime if name == runtime.model else load_measured(name, device=runtime.device) for name in names
+    }
     memory = {name: engine_start(name, {}) for name in names}
     done, whole = _serve(runtimes, spans, args, report)
     counts = Counter(language_name(span.language) for span in whole)

@@ -55,7 +55,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     rows, settings = choose_rows(runtime, args)
     found = list[Found]()
     for name in (args.model, *args.beside):
-        own = runtime if name == args.model else load_measured(name)
+        own = runtime if name == args.model else load_measured(name, device=runtime.device)
         found += _of_model(own, name, rows, args, report)
     return {"settings": settings, "arms": found}
 

@@ -75,7 +75,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     }  # fmt: skip
     return {
         "settings": {**settings, **shown},
-        "prices": _prices(runtime, [load_measured(name) for name in args.beside]),
+        "prices": _prices(runtime, [load_measured(name, device=runtime.device) for name in args.beside]),
         "tokens": tokens,
         "cards": on_cards(share, depth, heads),
         "split": split(share),

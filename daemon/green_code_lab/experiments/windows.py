@@ -43,7 +43,7 @@ def take_turns(
         for name in order:
             work = arms[name]()
             work()
-            windows[name].append(spend(meter, args.window_seconds, work))
+            windows[name].append(spend(meter, args.window_seconds, work, runtime.decoder.synchronise))
         report(f"repetition {repetition + 1} of {args.repetitions}")
     return windows, {
         "joules": _METERS.get(meter.source, meter.describe()),  # without a GPU's serial number
@@ -60,14 +60,14 @@ def orders(arms: Sequence[Name], repetitions: int, seed: int) -> list[list[Name]
     return found[:repetitions]
 
 
-def spend(meter: Meter, seconds: float, work: Work) -> Spent:
-    """Do `work` once and then until `seconds` have passed.
+def spend(meter: Meter, seconds: float, work: Work, synchronise: Callable[[], None] = lambda: None) -> Spent:
+    """Do `work` once and then until `seconds` have passed. `synchronise`: see `Window`.
 
     Raises:
         Problem: the meter gives no readings.
     """
     units = 0
-    with Window(meter) as window:
+    with Window(meter, synchronise) as window:
         end = time.monotonic() + seconds
         while not units or time.monotonic() < end:
             units += work()

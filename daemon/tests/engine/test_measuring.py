@@ -40,13 +40,20 @@ def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPat
     assert assumed_costs(decoder(GEMMA)).prices.layer_batch == pytest.approx(2 * costs.prices.layer_batch)
 
 
-def test_joules_of_a_gpu_without_a_counter_are_unknown_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_joules_of_a_gpu_without_a_counter_are_unknown_before_and_after(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     gpu = decoder(GEMMA, gpu="GPU-1")
     gpu.build = "test"
     assert assumed_costs(gpu).source == "unknown"
     monkeypatch.setattr(measured_costs, "pick_meter", lambda gpu: UnknownMeter("the driver is not loaded"))
     with pytest.raises(Problem, match="stays unknown: no energy counter of the GPU: the driver is not loaded"):
-        measured_costs.measured_costs(gpu, (), 0.1, lambda *_: None)
+        measured_costs.CostMeasurement(gpu, (), 0.1).step()
+    assert measured_costs.CostMeasurement(gpu, (), 0.1).kept() is None
+    # Who compares costs gets assumed ones, which say so.
+    costs = measured_costs.measured_costs(gpu, (), 0.1, lambda *_: None)
+    assert (costs.source, costs.assumed, costs.prices) == ("assumed", True, assumed_costs(gpu).prices)
+    assert "the driver is not loaded; all joules are assumed" in caplog.text
 
 
 @pytest.mark.asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -314,6 +315,46 @@ async def test_an_unwritable_ledger_is_reported_while_completions_go_on(rig: Rig
     rig.now += 1
     rig.service.idle_tick()
     await until(lambda: [value["reason"] for value in rig.notified(messages.STATUS)][-1] is None)
+
+
+@pytest.mark.asyncio
+async def test_that_the_ledger_was_removed_is_said_once_to_all_windows_whatever_their_models_do(rig: Rig) -> None:
+    rig.open_gates()
+    drive = rig.loader.held["slow"] = threading.Event()
+    client, other = await rig.client(), await rig.client(model="slow")
+    await complete(client)
+    rig.ledger.today()
+    await until(lambda: "slow" in rig.loader.calls)
+    rig.ledger.path.unlink()
+    await complete(client)
+    rig.ledger.today()
+    assert (await other.request(messages.STATUS, {}))["state"] == "loading"
+    for _ in range(2):
+        rig.service.idle_tick()
+        await complete(client)
+    drive.set()
+    await complete(other, model="slow")
+    said = [value["message"] for value in rig.notified(messages.WARNING)]
+    assert len(said) == 2 and said[0] == said[1] and "was removed while the engine ran" in said[0]
+    assert (await client.request(messages.STATUS, {}))["reason"] is None, "rows are written again"
+
+
+@pytest.mark.asyncio
+async def test_what_happened_to_the_ledger_while_nobody_was_there_is_said_to_the_next_window(rig: Rig) -> None:
+    rig.open_gates()
+    client = await rig.client()
+    await complete(client)
+    rig.ledger.today()
+    await client.close()
+    await until(lambda: not rig.service._peers)
+    rig.ledger.path.unlink()
+    rig.ledger.today()
+    rig.service.idle_tick()
+    assert not rig.notified(messages.WARNING)
+    next_one = await rig.client()
+    rig.service.idle_tick()
+    await next_one.request(messages.STATUS, {})
+    assert len(rig.notified(messages.WARNING)) == 1
 
 
 @pytest.mark.asyncio

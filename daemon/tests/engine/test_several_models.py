@@ -62,12 +62,28 @@ async def test_a_load_that_hangs_does_not_keep_the_engine_alive(rig: Rig) -> Non
 
 @pytest.mark.asyncio
 async def test_loads_that_hang_do_not_pile_up(rig: Rig) -> None:
-    client = await rig.client()
-    waiting = [complete(client, session=str(n), model=f"dead{n}") for n in range(models.LOADS_AT_ONCE)]
-    await until(lambda: len(rig.loader.calls) == models.LOADS_AT_ONCE)
-    assert await reason_of(complete(client, session="one too many", model="fake")) == "engine_starting"
     rig.open_gates()
-    await asyncio.wait_for(asyncio.gather(*waiting), WAIT_SECONDS)
+    client, other, drive = await rig.client(), await rig.client(), threading.Event()
+    names = [f"dead{number}" for number in range(models.STALLED_AT_MOST)]
+    rig.loader.held.update(dict.fromkeys(names, drive))
+    for first in range(0, len(names), models.LOADS_AT_ONCE):
+        some = names[first : first + models.LOADS_AT_ONCE]
+        waiting = [complete(client, session=name, model=name) for name in some]
+        await until(lambda some=some: set(some) <= set(rig.loader.calls))
+        if first == 0:
+            with pytest.raises(Problem, match=r"loads 4 other models; try again in a moment"):
+                await text(other, "fake")
+        rig.now += STALLED_SECONDS
+        rig.service.idle_tick()
+        assert {await reason_of(one) for one in waiting} == {"engine_starting"}
+        if first == 0:
+            assert await text(other, "fake"), "loads without progress do not count"
+    assert await text(other, "fake"), "what is loaded serves"
+    with pytest.raises(Problem, match=r"Loading 12 other models makes no progress.* Restart Engine"):
+        await text(client, "other")
+    drive.set()
+    await until(lambda: len(rig.loader.runtimes) == 1 + len(names))
+    assert await text(client, "other") and await text(client, names[0])
 
 
 @pytest.mark.asyncio

@@ -99,7 +99,7 @@ class CheckingSupervisor:
     reads_snippets = True
     window = ""
 
-    def __init__(self, on_status: Callable[..., None], on_energy: Callable[..., None]) -> None:
+    def __init__(self, on_status: Callable[..., None], on_energy: Callable[..., None], on_warning: object) -> None:
         pass
 
     async def complete(self, params: messages.CompletionParams) -> dict[str, Any]:

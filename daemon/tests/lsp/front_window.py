@@ -50,8 +50,10 @@ def feature(params: CompletionParams, name: str) -> float:
 class ScriptedSupervisor:
     """Answers from a list; an exception in it is raised, an event waited for."""
 
-    def __init__(self, on_status: Callable[..., None], on_energy: Callable[..., None]) -> None:
-        self.on_status, self.on_energy = on_status, on_energy
+    def __init__(
+        self, on_status: Callable[..., None], on_energy: Callable[..., None], on_warning: Callable[[str], None]
+    ) -> None:
+        self.on_status, self.on_energy, self.on_warning = on_status, on_energy, on_warning
         self.requests: list[CompletionParams] = []
         self.reads_snippets = False
         self.answers: list[Any] = []
@@ -105,18 +107,20 @@ class Window:
     def __init__(self, on_battery: Callable[[], bool] = lambda: False) -> None:
         self.now = 0.0
         self.shown: list[StatusMessage] = []
+        self.warnings: list[str] = []
         self.engine: ScriptedSupervisor = None  # type: ignore[assignment]
         self.front = Front(
             self.shown.append,
             lambda energy: None,
+            self.warnings.append,
             supervisor=self._make,
             on_battery=on_battery,
             clock=lambda: self.now,
             chance=NoExploration(),
         )
 
-    def _make(self, on_status: Any, on_energy: Any) -> Any:
-        self.engine = ScriptedSupervisor(on_status, on_energy)
+    def _make(self, *callbacks: Any) -> Any:
+        self.engine = ScriptedSupervisor(*callbacks)
         return self.engine
 
     def complete(self, line: int, units: int, automatic: bool = True, uri: str = URI) -> Any:

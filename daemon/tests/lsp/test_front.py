@@ -46,6 +46,14 @@ def test_a_request_by_hand_asks_for_alternatives_which_are_made_to_fit_alike() -
     assert [params["alternatives"] for params in window.engine.requests] == [2, 0]
 
 
+def test_a_warning_of_the_engine_is_shown_once_whatever_the_status_is() -> None:
+    window = Window()
+    window.front.configure({"enabled": False})
+    for message in ("The ledger was removed.", "The ledger was removed.", "It cannot be written."):
+        window.engine.on_warning(message)
+    assert window.warnings == ["The ledger was removed.", "It cannot be written."]
+
+
 def test_a_malformed_glob_is_named() -> None:
     [message] = Window().front.configure({"excludedFiles": ["**/.env*", "{a,b"]})
     assert "greenCode.excludedFiles" in message and "{a,b" in message

@@ -53,6 +53,12 @@ class Watched:
         return [status["state"] for status in self.statuses]
 
 
+def test_a_warning_of_the_engine_reaches_the_window() -> None:
+    said: list[str] = []
+    Supervisor(lambda status: None, lambda energy: None, said.append)._notified("warning", {"message": "It is gone."})
+    assert said == ["It is gone."]
+
+
 @pytest.mark.usefixtures("engine_folders")
 def test_an_engine_that_dies_during_a_request_is_restarted_and_gets_it_once_more() -> None:
     async def scenario() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from green_code.kernels.weight_format import weight_formats
 from green_code.models import block_hashes, weights
@@ -76,17 +78,40 @@ def test_a_disk_that_damages_every_conversion_is_a_clear_error(cache: Path) -> N
     assert caught.value.reason == "model_damaged" and len(conversions) == 2 and "doctor" not in str(caught.value)
 
 
-def test_whatever_a_reader_raises_the_model_is_converted_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `tokenizers` does, whose exceptions have no class of their own."""
-    real, conversions = weights.Vocabulary.open, list[Path]()
-
-    def once(*args: Any) -> Any:
-        monkeypatch.setattr(weights.Vocabulary, "open", real)
-        raise Exception("EOF while parsing a value")
-
-    monkeypatch.setattr(weights.Vocabulary, "open", once)
+def test_whatever_a_reader_raises_the_model_is_converted_again(cache: Path) -> None:
+    """`tokenizers` raises exceptions without a class of their own, and its panics are none."""
+    conversions: list[Path] = []
     _open(conversions)
-    assert len(conversions) == 2
+    tokenizer = conversions[0] / "tokenizer.json"
+    for normalizer in ({"type": "of no kind"}, {"type": "Precompiled", "precompiled_charsmap": "AAAA"}):
+        tokenizer.write_text(
+            json.dumps({**json.loads(tokenizer.read_text("utf-8")), "normalizer": normalizer}), "utf-8"
+        )
+        (tokenizer.parent / HASHES).unlink()
+        write_hashes(tokenizer.parent)
+        check_hashes(tokenizer.parent, None)
+        with pytest.raises(BaseException) as caught:
+            Tokenizer.from_file(str(tokenizer))
+        assert isinstance(caught.value, Exception) == (normalizer["type"] == "of no kind")
+        before = len(conversions)
+        _open(conversions)
+        assert len(conversions) == before + 1
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_the_end_of_the_process_removes_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    conversions: list[Path] = []
+    _open(conversions)
+
+    def ended(*_: Any) -> Any:
+        raise end
+
+    monkeypatch.setattr(weights.Vocabulary, "open", ended)
+    with pytest.raises(end):
+        _open(conversions)
+    assert len(conversions) == 1 and conversions[0].is_dir()
 
 
 def test_a_conversion_that_the_disk_does_not_confirm_leaves_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import struct
 import sys
@@ -102,6 +103,17 @@ def test_the_hubs_cache_is_read_and_other_links_are_refused(whole: Path, tmp_pat
     (snapshot / "tokenizer_config.json").unlink()
     (snapshot / "tokenizer_config.json").symlink_to(other)
     refused(snapshot, "tokenizer_config.json in .* is a link out of the folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "name", [WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+)
+def test_a_pipe_is_refused_and_never_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    refused(folder, f"{name} .*neither a regular file nor a folder")
 
 
 def test_code_in_a_folder_is_never_run(folder: Path) -> None:

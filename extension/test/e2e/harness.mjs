@@ -121,8 +121,13 @@ export class Workbench {
 
   /** The value on disk; undefined while the editor is writing the file. */
   userSetting(key) {
+    return this.setting('User', key);
+  }
+
+  /** Of `User` or `Machine`. */
+  setting(scope, key) {
     try {
-      return JSON.parse(fs.readFileSync(this.settingsFile('User'), 'utf8'))[key];
+      return JSON.parse(fs.readFileSync(this.settingsFile(scope), 'utf8'))[key];
     } catch {
       return undefined;
     }

@@ -13,7 +13,7 @@ from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
 from green_code_lab.evaluation import watch as module
 from green_code_lab.evaluation.datasets import Row
-from green_code_lab.evaluation.watch import UNLIKE, complete_line, unlike_rows, watch
+from green_code_lab.evaluation.watch import UNLIKE, Change, check, complete_line, record, unlike_rows, watch
 
 SOURCE = TinySource()
 VOCABULARY = open_vocabulary(SOURCE, None)
@@ -54,11 +54,21 @@ def test_a_loss_beyond_chance_is_refused(worse: bool, monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(module, "complete_line", lambda *_: "" if (i := next(asked)) < 0 else f"value = {i}")
     lines: list[str] = []
+    changes = watch(DECODER, DECODER, VOCABULARY, NONE, 1, lines.append)
     if worse:
         with pytest.raises(Problem, match="this training is not shipped"):
-            watch(DECODER, DECODER, VOCABULARY, NONE, 1, lines.append)
+            check(changes)
     else:
-        found = watch(DECODER, DECODER, VOCABULARY, NONE, 1, lines.append)
+        check(changes)
+        found = record(changes)
         assert found[UNLIKE]["before"] == 100 and found[UNLIKE]["after"] == pytest.approx(99.5)
         assert found[UNLIKE]["interval"][0] < 0 == found[UNLIKE]["interval"][1]
     assert len(lines) == 2
+
+
+def test_a_loss_that_is_too_small_to_notice_is_recorded_and_not_refused() -> None:
+    small = Change.between([100.0] * 1000, [99.8] * 1000)
+    assert small.interval[1] < 0
+    check({UNLIKE: small})
+    with pytest.raises(Problem):
+        check({UNLIKE: Change.between([100.0] * 1000, [99.4] * 1000)})

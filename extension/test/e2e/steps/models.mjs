@@ -10,6 +10,8 @@ const LIST_MS = 60_000;
 const GET_MS = 900_000;
 const MODEL = { name: 'qwen2.5-coder-0.5b-instruct', title: 'Qwen2.5-Coder 0.5B Instruct' };
 
+const chosenModel = (workbench) => workbench.setting('Machine', 'greenCode.model');
+
 const row = ({ page }, label) => page.locator('.quick-input-list .monaco-list-row', { hasText: label }).first();
 
 export const steps = [
@@ -17,14 +19,14 @@ export const steps = [
     name: 'Choose Model lists models with size, speed and licence, and Escape changes nothing',
     when: ({ stub }) => !stub,
     run: async ({ workbench }) => {
-      const before = workbench.userSetting('greenCode.model');
+      const before = chosenModel(workbench);
       await invoke(workbench, 'chooseModel');
       const gemma = row(workbench, 'Gemma 3 270M');
       await gemma.waitFor({ timeout: LIST_MS });
       const shown = (await gemma.textContent()).replaceAll('\u00a0', ' ');
       assert.match(shown, /MB.*J/);
       await workbench.page.keyboard.press('Escape');
-      assert.equal(workbench.userSetting('greenCode.model'), before);
+      assert.equal(chosenModel(workbench), before);
       return shown;
     },
   },
@@ -42,7 +44,7 @@ export const steps = [
       assert.match(await dialog.textContent(), /Apache-2\.0/);
       await dialog.locator('.monaco-button', { hasText: text('models.get') }).click();
       await workbench.notification(text('models.getting')).waitFor({ timeout: LIST_MS });
-      await until('the model is chosen', () => workbench.userSetting('greenCode.model') === MODEL.name, GET_MS);
+      await until('the model is chosen', () => chosenModel(workbench) === MODEL.name, GET_MS);
       await ready(context);
       const ghost = await suggest(context);
       const seconds = Math.round((performance.now() - began) / 1000);
