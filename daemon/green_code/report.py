@@ -50,10 +50,14 @@ class ModelTotals(Totals):
 
 
 class Report(TypedDict):
-    """The energy report."""
+    """The energy report.
+
+    `idle_joules`: of those of `all`, what a device drew because a model was resident, while nothing was written.
+    """
 
     today: Totals
     all: Totals
+    idle_joules: float
     by_day: list[DayTotals]
     by_language: list[LanguageTotals]
     by_model: list[ModelTotals]

@@ -61,6 +61,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("model", "string", "gemma-3-270m", scope="machine", most=4096),
     Setting("endpoint", "string", "", scope="machine", most=2048),
     Setting("device", "string", "auto", enum=("auto", "cpu", "cuda", "mps")),
+    Setting("gpuReserve", "number", 1.0, scope="machine", minimum=0, maximum=1000),
     Setting("languages", "array", list(ENABLED), most=256),
     Setting("trigger", "string", "automatic", enum=("automatic", "manual")),
     Setting(
@@ -95,6 +96,7 @@ class Settings:
     model: str
     endpoint: str
     device: Literal["auto", "cpu", "cuda", "mps"]
+    gpu_reserve: float
     languages: list[str]
     trigger: Literal["automatic", "manual"]
     excluded_files: list[str]

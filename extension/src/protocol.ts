@@ -169,6 +169,8 @@ export interface Explanation {
 export interface Report {
   readonly today: Totals;
   readonly all: Totals;
+  /** Of those of `all`, what a GPU drew while the model waited. */
+  readonly idle_joules: number;
   readonly by_day: readonly (Totals & { readonly day: string })[];
   readonly by_language: readonly (Totals & { readonly language: string })[];
   readonly by_model: readonly (Totals & { readonly model: string })[];

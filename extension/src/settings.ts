@@ -32,6 +32,7 @@ export const TABLE = {
   model: 'string',
   endpoint: 'string',
   device: ['auto', 'cpu', 'cuda', 'mps'],
+  gpuReserve: 'number',
   languages: 'array',
   trigger: ['automatic', 'manual'],
   excludedFiles: 'array',

@@ -66,6 +66,8 @@ def _print(ledger: Path, args: argparse.Namespace) -> int:
     _line("all", report["all"])
     for language in report["by_language"]:
         _line(language["language"], language)
+    if idle := report["idle_joules"]:
+        print(f"While the model waited, the GPU used {idle:.1f} J, which is in the joules used.")
     if unmeasured := report["all"]["unmeasured"]:
         print(f"{unmeasured} completions: energy unknown, in no figure of joules: nothing measured it.")
     print(f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth.")

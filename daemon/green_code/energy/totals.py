@@ -102,17 +102,20 @@ def totals_of_today(query: Query) -> Totals:
 
 def report_of(query: Query) -> Report:
     """Totals of today and of all rows, by day (the last 31 with any), language and model."""
-    everything = Tally()
+    everything, waiting = Tally(), Tally()
     days, languages, models = (defaultdict[str, Tally](Tally) for _ in range(3))
     for day, language, model, *selected in query(
         f"SELECT {_DAY}, language, model, {_SUMS} FROM completions GROUP BY 1, 2, 3", ()
     ):
-        by_language = [languages[language]] if language else []  # what was drawn while nothing was written has none
-        for tally in (everything, days[day], *by_language, models[model]):
+        of_language = (
+            languages[language] if language else waiting
+        )  # a row of `IDLE` has none, also when it is summed up
+        for tally in (everything, days[day], of_language, models[model]):
             tally.add_selected(selected)
     return Report(
         today=days.get(today_text(), Tally()).totals(),
         all=everything.totals(),
+        idle_joules=waiting.totals()["energy_joules"],
         by_day=[DayTotals(day=day, **days[day].totals()) for day in sorted(days)[-_REPORT_DAYS:]],
         by_language=[LanguageTotals(language=language, **totals) for language, totals in _by_completions(languages)],
         by_model=[ModelTotals(model=model, **totals) for model, totals in _by_completions(models)],

@@ -25,6 +25,11 @@ SESSION_BYTES: Final = 256 << 20
 """Of the caches of all sessions of a model; the newest session stays in any case."""
 
 
+def _is_full(error: Exception) -> bool:
+    """Whether memory is lacking; torch has a type of its own for that, but not on each device."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error)
+
+
 class LoadedModel:
     """A runtime with its shadow checks and its sessions; only the compute thread uses the sessions."""
 
@@ -58,11 +63,11 @@ class LoadedModel:
         held = self._sessions.pop(key) if key in self._sessions else None
         session = held[1] if held is not None else self.runtime.new_session()
         try:
-            result = session.complete(job.params, lambda: job.refusal)
+            result = self._result(session, job)
         except Problem:
             raise
         except Exception as error:
-            if self.runtime.device in ("cpu", REMOTE):
+            if not self._on_gpu:
                 raise
             from green_code.engine.devices import device_problem  # NumPy, which process.import_loader imports first
 
@@ -72,6 +77,22 @@ class LoadedModel:
             _, (_, oldest) = self._sessions.popitem(last=False)
             oldest.trim()
         return result
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.runtime.device not in ("cpu", REMOTE)
+
+    def _result(self, session: Session, job: Job) -> CompletionResult:
+        """A device whose memory is full gets a second try, without what other documents keep there."""
+        try:
+            return session.complete(job.params, lambda: job.refusal)
+        except (MemoryError, RuntimeError) as error:
+            if not (self._on_gpu and self._sessions and _is_full(error)):
+                raise
+            log.warning("%s is full (%s): other documents lose their caches", self.runtime.device, error)
+        session.trim()  # here the exception is gone, whose frames hold the cache
+        self.trim()
+        return session.complete(job.params, lambda: job.refusal)
 
     def _holds_too_much(self) -> bool:
         held = sum(session.cache_bytes for _, session in self._sessions.values())

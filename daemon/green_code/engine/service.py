@@ -35,6 +35,7 @@ from green_code.engine.models import Models
 from green_code.engine.peers import Peer
 from green_code.engine.requests import REFUSAL_TEXTS, Job, Wanted
 from green_code.engine.shadow import Candidate
+from green_code.gpu.reserve import leave_free
 from green_code.link import messages
 from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus
 from green_code.link.server import Connection
@@ -100,6 +101,8 @@ class Service:
         self._last_peer_left_at = None
         self._ladder.touch()
         peer = self._peers[connection] = Peer(window=params.get("window", ""))
+        if (gigabytes := params.get("gpu_reserve")) is not None:
+            leave_free(gigabytes)
         if (model := params.get("model")) is not None:
             with contextlib.suppress(Problem):  # the first request will get it
                 wanted = Wanted(model, params.get("device", "auto"))

@@ -339,15 +339,17 @@ class GpuDecoder:
     def _slot(self) -> int:
         """The next one of the ring; the device has read it."""
         self._told += 1
-        if self._told % _RING == 0:
-            self.machine.synchronise()
-        return self._told % _RING
+        if self._told == _RING:
+            self._wait()
+        return self._told
 
     def _send(self) -> None:
-        self.machine.launch.copy(self.plan.control, self._ring[self._told % _RING])
+        self.machine.launch.copy(self.plan.control, self._ring[self._told])
 
     def _wait(self) -> None:
+        """Until the device has done everything, so that it has read the whole ring."""
         self.machine.synchronise()
+        self._told = 0
 
     def _scratch(self, rows: int, splits: int) -> Scratch:
         """For so many rows; a prefill's is not kept for each number of them."""

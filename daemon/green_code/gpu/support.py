@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import os
 from typing import Final
 
 import torch
 
+from green_code.gpu.reserve import reserve_bytes
 from green_code.models.device import gpu_uuid
 
 log = logging.getLogger(__name__)
 
 LEAST_CAPABILITY: Final = (8, 0)
 """NVIDIA's Ampere, the first that multiplies bfloat16 in hardware."""
-RESERVE_VARIABLE: Final = "GREEN_CODE_GPU_RESERVE_GB"
-RESERVE_GB: Final = 1.0
-"""Memory of the card that is left to others, where the variable does not say otherwise."""
 
 
 def why_torch(device: str, card: int = 0) -> str | None:
@@ -32,19 +29,6 @@ def why_torch(device: str, card: int = 0) -> str | None:
     if (found := torch.cuda.get_device_capability(card)) < LEAST_CAPABILITY:
         return f"the card has compute capability {found[0]}.{found[1]}, and the kernels need {LEAST_CAPABILITY[0]}.{LEAST_CAPABILITY[1]}"
     return None
-
-
-def reserve_bytes() -> int:
-    """What must stay free on a card."""
-    text = os.environ.get(RESERVE_VARIABLE, "")
-    try:
-        gigabytes = float(text or RESERVE_GB)
-    except ValueError:
-        gigabytes = -1.0
-    if not 0 <= gigabytes < 1e4:
-        log.warning("%s=%s is not a number of gigabytes; %g is used", RESERVE_VARIABLE, text, RESERVE_GB)
-        gigabytes = RESERVE_GB
-    return int(gigabytes * 1e9)
 
 
 def free_bytes(card: int) -> int:

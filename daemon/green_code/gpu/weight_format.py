@@ -17,14 +17,10 @@ from green_code.gpu.packing import layout, pack
 from green_code.gpu.weights import Weights
 from green_code.kernels.packing import Extras
 from green_code.models.adapters import Adapters
-from green_code.models.backend import Report, Sizes
+from green_code.models.backend import Report, Sizes, nothing_to_check
 from green_code.models.config import ModelConfig
 from green_code.models.device import gpu_uuid
 from green_code.models.npy_file import NpyFile, mapped
-
-
-def nothing_to_check(size: int) -> None:
-    """For a `make_room` that always finds it."""
 
 
 @dataclass(frozen=True)

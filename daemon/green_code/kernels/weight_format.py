@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import Extras, pack, packed_sizes
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters
-from green_code.models.backend import Report, Sizes, WeightFormat
+from green_code.models.backend import Report, Sizes, WeightFormat, nothing_to_check
 from green_code.models.config import ModelConfig
 from green_code.models.npy_file import NpyFile, mapped
 from green_code.problems import Problem
@@ -94,10 +94,19 @@ class MachineFormats:
             needs = "the kernel is not built, and torch is not installed"
             raise Problem("model_missing", f"{needs}: pip install 'green-code[gpu]'.") from error
         yield from self._for_gpu()
-        yield TorchFormat(compute_dtype(self.device), self.device if self.card == 0 else f"{self.device}:{self.card}")
+        device = self.device if self.card == 0 else f"{self.device}:{self.card}"
+        yield TorchFormat(compute_dtype(device), device, self._make_room)
+
+    @property
+    def _make_room(self) -> Callable[[int], None]:
+        if self.device != "cuda":
+            return nothing_to_check
+        from green_code.gpu.support import check_room
+
+        return partial(check_room, self.card)
 
     def _for_gpu(self) -> Iterator[WeightFormat]:
-        from green_code.gpu.support import check_room, why_torch
+        from green_code.gpu.support import why_torch
 
         if self.device == "cpu":
             return
@@ -107,7 +116,7 @@ class MachineFormats:
         from green_code.gpu.weight_format import GpuFormat
 
         for bits in (8, 4):
-            yield GpuFormat(bits, card=self.card, make_room=partial(check_room, self.card))
+            yield GpuFormat(bits, card=self.card, make_room=self._make_room)
 
 
 def weight_formats(device: str = "cpu", card: int = 0) -> Iterable[WeightFormat]:

@@ -124,10 +124,14 @@ class _Version(TypedDict):
 
 
 class Hello(TypedDict, total=False):
-    """What a client may ask for: the engine begins to load the model. The window's name is for messages to other windows."""
+    """What a client may ask for: the engine begins to load the model. The window's name is for messages to other windows.
+
+    `gpu_reserve`: GB of a card's memory that stay free for other programs, from now on and for all windows.
+    """
 
     model: Annotated[str, AtMost(4096), Without("\0")]
     device: Device
+    gpu_reserve: Annotated[float, Between(0, 1000)]
     window: Annotated[str, AtMost(255), Without("\0")]
 
 

@@ -102,6 +102,7 @@ class Front:
     def configure(self, values: Mapping[str, Any] | None) -> list[str]:
         """Take settings, which hold from the next request on. Returns a message for each that cannot be used."""
         self.settings, problems = parse_settings(values)
+        self._supervisor.gpu_reserve = self.settings.gpu_reserve
         self._gate.configure(self.settings)
         self._ahead.cancel()
         self._current = None

@@ -22,6 +22,7 @@ from green_code.link.messages import CompletionParams, CompletionResult, Device,
 from green_code.lock import read_note
 from green_code.problems import Problem, retrieve_exception
 from green_code.report import Report
+from green_code.settings import default_settings
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Supervisor:
         self._clock = clock
         self.window = ""
         """The window's name, for messages to other windows."""
+        self.gpu_reserve = default_settings().gpu_reserve
+        """Of the settings; an engine has it from the next connection on."""
         self.reads_snippets = False
         """Whether the engine's model has a place for lines of other files."""
         self._client: EngineClient | None = None
@@ -142,9 +145,10 @@ class Supervisor:
             await self._client.close()
 
     def _asks(self, model: str, device: Device) -> Hello:
-        if is_endpoint(model):  # which needs its API key first
-            return Hello(device=device, window=self.window)
-        return Hello(model=model, device=device, window=self.window)
+        asks = Hello(device=device, gpu_reserve=self.gpu_reserve, window=self.window)
+        if not is_endpoint(model):  # which needs its API key first
+            asks["model"] = model
+        return asks
 
     async def _complete(self, params: CompletionParams) -> CompletionResult:
         asks = self._asks(params["model"], params["device"])

@@ -10,7 +10,7 @@ Tested against transformers: tests/models/test_decoder.py.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from green_code.models.backend import (
     ExitProbability,
     ExitQuestion,
     TopToken,
+    nothing_to_check,
     top_token_of,
 )
 from green_code.models.config import ModelConfig, Rope, inverse_frequencies
@@ -37,13 +38,23 @@ _THREADS = 1  # in service, where a second one buys latency with energy
 
 
 class TorchBuffers:
-    """States (S, C), keys and values (L, K, S, D), in the decoder's data type and on its device."""
+    """States (S, C), keys and values (L, K, S, D), in the decoder's data type and on its device.
 
-    def __init__(self, config: ModelConfig, like: Tensor, capacity: int) -> None:
-        self.capacity = capacity
-        shape = config.layers, config.kv_heads, capacity, config.head_width
-        self.states = like.new_zeros(capacity, config.width)
+    Args:
+        make_room: called with the bytes that will be allocated; raises where the device has no room for them.
+    """
+
+    def __init__(
+        self, config: ModelConfig, like: Tensor, capacity: int, make_room: Callable[[int], None] = nothing_to_check
+    ) -> None:
+        self.capacity, self._make_room = 0, make_room
+        shape = config.layers, config.kv_heads, 0, config.head_width
+        self._position_bytes = like.element_size() * (
+            config.width + 2 * config.layers * config.kv_heads * config.head_width
+        )
+        self.states = like.new_zeros(0, config.width)
         self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
+        self.grow(capacity)
 
     @property
     def nbytes(self) -> int:
@@ -51,11 +62,14 @@ class TorchBuffers:
 
     def grow(self, capacity: int) -> None:
         """See `models.backend.Buffers`."""
-        more = max(0, capacity - self.capacity)
+        if capacity <= self.capacity:
+            return
+        more = capacity - self.capacity
+        self._make_room(self._position_bytes * capacity)  # the old ones are freed after the new ones are there
         self.states, self.keys, self.values = (
             F.pad(part, (0, 0, 0, more)) for part in (self.states, self.keys, self.values)
         )
-        self.capacity += more
+        self.capacity = capacity
 
 
 def top_tokens_of(logits: Tensor) -> list[TopToken]:
@@ -80,6 +94,8 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.make_room: Callable[[int], None] = nothing_to_check
+        """See `TorchBuffers`."""
         self.embed = nn.Embedding(config.vocabulary, config.width)
         if config.row.positions == "learned":
             rows = config.max_positions + config.row.learned_position_offset
@@ -132,7 +148,7 @@ class Decoder(nn.Module):
 
     def new_buffers(self, capacity: int) -> TorchBuffers:
         """See `Backend`."""
-        return TorchBuffers(self.config, self.norm.weight, capacity)  # type: ignore[arg-type]
+        return TorchBuffers(self.config, self.norm.weight, capacity, self.make_room)  # type: ignore[arg-type]
 
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.models.adapters import Adapters, LinearAdapter
-from green_code.models.backend import Report, Sizes
+from green_code.models.backend import Report, Sizes, nothing_to_check
 from green_code.models.bundle import KV_PROJECTIONS, LENSES
 from green_code.models.config import ModelConfig
 from green_code.models.shapes import weight_shapes
@@ -24,10 +24,15 @@ from green_code.models.torch_decoder import Decoder
 
 @dataclass(frozen=True)
 class TorchFormat:
-    """See `WeightFormat`."""
+    """See `WeightFormat`.
+
+    Args:
+        make_room: called before a cache takes memory of the device, with its bytes; raises where there is none.
+    """
 
     dtype: torch.dtype
     device: str = "cpu"
+    make_room: Callable[[int], None] = field(default=nothing_to_check, compare=False)
 
     @property
     def name(self) -> str:
@@ -35,7 +40,7 @@ class TorchFormat:
 
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         size = sum(map(prod, weight_shapes(config).values())) * self.dtype.itemsize
-        return Sizes(size, size)
+        return Sizes(size, 0 if self.device.startswith("cuda") else size)
 
     def save(
         self,
@@ -62,7 +67,7 @@ class TorchFormat:
         lenses, projections = (_lenses(load_arrays(folder / name)) for name in (LENSES, KV_PROJECTIONS))
         adapters = Adapters(lenses=lenses, kv_projections=projections)
         try:
-            return self._decoder(config, load_file(folder / "weights.safetensors"), adapters)
+            return self._decoder(config, load_file(folder / "weights.safetensors", self.device), adapters)
         except RuntimeError as error:  # torch has a type of its own on a GPU, and this one on a CPU
             if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
                 raise MemoryError from error
@@ -75,6 +80,7 @@ class TorchFormat:
         decoder = Decoder.load(config, weights)
         decoder.set_lenses(adapters.lenses)
         decoder.set_kv_projections(adapters.kv_projections)
+        decoder.make_room = self.make_room
         return decoder.to(self.device)
 
     def _cast(self, weight: np.ndarray) -> Tensor:

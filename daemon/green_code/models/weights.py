@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from green_code.folders import CACHE_VARIABLE, cache_dir
+from green_code.models.adapters import Adapters
 from green_code.models.backend import Backend, WeightFormat
 from green_code.models.block_hashes import check_hashes
 from green_code.models.bundle import Bundle
@@ -58,7 +59,7 @@ def open_model(
     Args:
         weight_formats: best first, iterated as far as needed. The first is part of the cache's key, and a conversion takes it.
         progress: gets a sentence and the share that is done. converter: `convert`, or one that calls it elsewhere.
-        make_room: gets the bytes of the converted weights before they are opened; may raise Problem.
+        make_room: gets the bytes of this machine's memory that the weights take, before they are opened; may raise Problem.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or memory or disk
@@ -104,7 +105,7 @@ def _open(
     weight_format = next((one for one in weight_formats if one.name == described.format), None)
     if weight_format is None:
         raise ValueError(f"their format {described.format!r} is unknown")
-    make_room(sum(path.stat().st_size for path in folder.iterdir()))
+    make_room(weight_format.sizes(described.config, Adapters()).memory)
     return weight_format.open(described.config, folder), vocabulary
 
 

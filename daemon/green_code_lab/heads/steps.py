@@ -187,10 +187,10 @@ class _Model:
 def _has_room(config: ModelConfig) -> bool:
     """For all weights in float32, and a decoder of the kind that serves."""
     device, whole = compute_device(), 4 * sum(map(prod, weight_shapes(config).values()))
-    decoder = next(iter(weight_formats(device.type))).sizes(config, Adapters()).memory
+    decoder = next(iter(weight_formats(device.type))).sizes(config, Adapters())
     if device.type == "cuda":
-        return whole <= USABLE * available_memory() and decoder <= USABLE * free_memory(device, 1)
-    return whole + decoder <= USABLE * available_memory()
+        return whole <= USABLE * available_memory() and decoder.disk <= USABLE * free_memory(device, 1)
+    return whole + decoder.memory <= USABLE * available_memory()
 
 
 def _states(job: Job, corpus: Corpus, model: _Model, part: str, depths: Sequence[int]) -> States:

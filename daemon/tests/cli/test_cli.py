@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from green_code import cli
+from green_code import cli, folders
+from green_code.energy.ledger import Ledger
+from green_code.energy.rows import IDLE
 from green_code.lsp.explain import TEXTS
+from tests.energy.test_ledger import row
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -121,6 +124,15 @@ def test_a_file_is_completed_through_the_engine(work: Path, run: Run) -> None:
     assert run("energy", "delete")[0] == 1, "nothing is deleted by a slip"
     assert run("energy", "delete", "--yes")[1] == "2 rows deleted\n"
     assert run("energy")[1] == "No completions yet.\n"
+
+
+def test_what_a_gpu_used_while_the_model_waited_is_told_apart(run: Run) -> None:
+    ledger = Ledger(folders.ledger_path())
+    ledger.record(row(energy_joules=3.0, energy_full_joules=3.0))
+    assert "waited" not in run("energy")[1]
+    ledger.record(row(language="", reason=IDLE, completions=0, energy_joules=120.0, energy_full_joules=120.0))
+    ledger.close()
+    assert "While the model waited, the GPU used 120.0 J" in run("energy")[1]
 
 
 @pytest.mark.usefixtures("fake_engine")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import pynvml
 import pytest
 
 from green_code.energy import meters, rows
@@ -74,6 +76,19 @@ def test_without_nvml_a_gpus_joules_are_unknown_and_never_cpu_seconds(tmp_path: 
     meter = meters.pick_meter("GPU-1", powercap=tmp_path, nvml=nvml)
     assert meter.source == rows.UNKNOWN and meter.read_joules() is None
     assert "driver not loaded" in meter.describe() or "Insufficient Permissions" in meter.describe()
+
+
+def test_a_missing_package_or_library_of_nvml_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_library(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
+    monkeypatch.setattr(pynvml, "CDLL", no_library)
+    meter = meters.pick_meter("GPU-1", powercap=tmp_path)  # a driver without its library
+    assert meter.source == rows.UNKNOWN and "NVML Shared Library Not Found" in meter.describe()
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    meter = meters.pick_meter("GPU-1", powercap=tmp_path)
+    assert meter.source == rows.UNKNOWN and "pynvml is not installed" in meter.describe()
 
 
 def test_rapl_adds_packages_and_unwraps_at_the_read(tmp_path: Path) -> None:

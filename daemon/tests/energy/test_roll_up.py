@@ -29,7 +29,7 @@ def rows(draw: st.DrawFn) -> Row:
     count = st.integers(0, 50)
     return row(
         time=f"{day}T{draw(st.sampled_from(['00:00:00', '12:30:00', '23:59:59']))}.000+00:00",
-        language=draw(st.sampled_from(["python", "java"])),
+        language=draw(st.sampled_from(["python", "java", ""])),
         model=draw(st.sampled_from(["light", "standard"])),
         reason=draw(st.sampled_from(["end_of_line", *UNFINISHED])),
         energy_source=draw(st.sampled_from(["nvml", "rapl", "nvml+rapl", "estimate"])),

@@ -22,8 +22,10 @@ from green_code.engine.devices import SLOW_SECONDS, assumed_seconds, choose_devi
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.engine.interfaces import DeviceProblem
 from green_code.engine.loading import load_runtime
+from green_code.gpu import reserve
 from green_code.kernels.weight_format import KernelFormat
 from green_code.link import messages
+from green_code.link.client import open_client
 from green_code.models import device
 from green_code.models.adapters import Adapters
 from green_code.models.config import ModelConfig
@@ -288,6 +290,30 @@ async def test_a_full_memory_is_no_lost_device(gpu_rig: Rig, monkeypatch: pytest
     gpu_rig.now += RESTART_SECONDS + 1
     gpu_rig.service.idle_tick()
     assert not gpu_rig.stopped.is_set()
+
+
+@pytest.mark.asyncio
+async def test_where_a_card_is_full_other_documents_lose_their_caches_first(gpu_rig: Rig) -> None:
+    class FullSession(FakeSession):
+        def complete(self, params: Any, cancelled: Callable[[], str | None]) -> Any:
+            if not gpu_rig.loader.runtimes[0].sessions[0].trimmed:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+            return super().complete(params, cancelled)
+
+    client, loader = await gpu_rig.client(), gpu_rig.loader
+    await complete(client, device="cuda")
+    runtime = loader.runtimes[0]
+    runtime.new_session = lambda: FullSession(runtime)  # type: ignore[method-assign]
+    assert (await complete(client, session="b", device="cuda"))["text"]
+    assert loader.devices == ["cuda"] and gpu_rig.service.status()["device"] == "cuda"  # type: ignore[attr-defined]
+
+
+@pytest.mark.asyncio
+async def test_a_window_says_how_much_of_a_card_stays_free(gpu_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reserve, "_gigabytes", 1.0)
+    client = await open_client(gpu_rig.address, asks={"gpu_reserve": 3.5}, on_notification=lambda *_: None)
+    gpu_rig.clients.append(client)
+    assert reserve.reserve_bytes() == 3_500_000_000
 
 
 @pytest.mark.asyncio

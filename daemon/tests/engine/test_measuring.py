@@ -77,6 +77,7 @@ async def test_what_a_resident_model_draws_is_booked_by_the_time(tmp_path: Path)
     rig.service.close()  # what is left is booked where the model is released
     assert [row.energy_joules for row in rig.ledger.rows() if row.reason == "idle"][-1] == pytest.approx(200.0)
     report = rig.ledger.report()
+    assert report["idle_joules"] == pytest.approx(50.0 * (IDLE_BOOKING_SECONDS + 1) + 200.0)
     assert report["all"]["completions"] == 1 and [each["language"] for each in report["by_language"]] == ["python"]
     await client.close()
     await rig.server.stop()

@@ -21,6 +21,7 @@ from green_code.models.config import ModelConfig
 from green_code.models.svd_head import principal_directions
 from green_code.models.tiny import TinySource
 from green_code.models.torch_decoder import Decoder
+from green_code.models.torch_format import TorchFormat
 from green_code.models.vocabulary import Vocabulary
 from tests.gpu.references import CONFIGS, gpu_decoder, random_weights, torch_decoder
 
@@ -218,7 +219,8 @@ def test_buffers_grow_and_keep_what_they_hold_while_a_span_waits() -> None:
     assert grown.capacity == 300 and grown.nbytes > kept.nbytes
 
 
-def test_a_cache_that_the_card_has_no_room_for_stays_as_it_is() -> None:
+@pytest.mark.parametrize("kind", ["kernels", "torch"])
+def test_a_cache_that_the_card_has_no_room_for_stays_as_it_is(kind: str) -> None:
     config, asked = CONFIGS["llama"], list[int]()
 
     def make_room(size: int) -> None:
@@ -226,8 +228,11 @@ def test_a_cache_that_the_card_has_no_room_for_stays_as_it_is() -> None:
         if len(asked) > 1:
             raise MemoryError("no room")
 
-    decoder = gpu_decoder(config, random_weights(config), 8)
-    cache = KVCache(GpuDecoder(decoder.weights, decoder.machine, torch.float32, make_room=make_room))
+    if kind == "kernels":
+        decoder = gpu_decoder(config, random_weights(config), 8)
+        cache = KVCache(GpuDecoder(decoder.weights, decoder.machine, torch.float32, make_room=make_room))
+    else:
+        cache = KVCache(TorchFormat(torch.float32, "cpu", make_room).build(config, random_weights(config), Adapters()))
     cache.append(TOKENS[:3])
     with pytest.raises(MemoryError):
         cache.append([5] * 400)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+import green_code
+from green_code.decoding.stop_network import PARAMETER_SHAPES, StopNetwork
+from green_code.decoding.stopping import Refusal, StopAgent, StopView
+from green_code.decoding.value_heads import ValueHeads, parameter_shapes, value_depths
+from green_code.decoding.verifier import Decoded
 from green_code.gpu.decoder import ROW_BUCKETS, GpuDecoder
 from green_code.gpu.plan import DeviceClassifier, HeadScratch, Plan, Scratch
 from green_code.gpu.weights import DeviceMatrix, Weights
 from green_code.kernels.packing import Extras
 from green_code.models.config import ModelConfig
+from green_code_lab.benchmark.gpu_check.planned import counting, exits_of, table, waits
 from green_code_lab.benchmark.gpu_check.stand_in import NotRecordable, Recorder, StandIn
 from green_code_lab.benchmark.gpu_shapes import PAPER, SHAPES
 from tests.gpu.references import CONFIGS, gpu_decoder, random_weights
@@ -48,6 +58,43 @@ def test_an_exit_of_the_papers_models_ends_with_sixteen_bytes_a_row(name: str) -
     full = Recorder()
     plan.head(full, config.layers, 4, scratch, None)
     assert len(full.launches) == 6
+
+
+@pytest.mark.parametrize("name", [*SHAPES, *CONFIGS])
+def test_a_token_waits_once_for_each_exit_and_once_at_the_end(name: str) -> None:
+    """On the published shapes with the paper's exits, and on each family with nine."""
+    if name in SHAPES:
+        config, exits = SHAPES[name], exits_of(SHAPES[name])
+    else:
+        few = CONFIGS[name]
+        config, exits = replace(few, layers=20, windows=few.windows * 10, ropes=few.ropes * 10), tuple(range(2, 20, 2))
+    for chosen in ((), exits):
+        assert waits(config, chosen, tokens=8) == 8 * (len(chosen) + 1)
+
+
+def test_the_papers_model_of_28_layers_has_nine_exits() -> None:
+    assert len(exits_of(SHAPES["Llama-3.2-3B"])) == 9
+
+
+def test_a_value_head_waits_once_for_a_request_and_a_stop_agent_never() -> None:
+    config = SHAPES["Llama-3.2-3B"]
+    cache, machine = counting(config, ())
+    depths = value_depths(config.layers)
+    assert len(depths) == 2
+    shapes = parameter_shapes(config.width, depths, 4)
+    heads = ValueHeads(config.width, depths, 4, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    refusal = Refusal(heads, dict.fromkeys(depths, 1.0), [0.0] * 4)
+    cache.append([0, 0])
+    for count, depth in enumerate(depths, start=1):
+        cache.advance(1, depth)
+        assert not refusal.refuses(cache, 1, depth) and machine.synchronisations == count
+    network = StopNetwork({name: np.zeros(shape, np.float32) for name, shape in PARAMETER_SHAPES.items()})
+    right = StopAgent(network, 0.4, "x = ").right(cache, StopView(Decoded(5, config.layers, 1.0, 1), 0.5, 1, 4))
+    assert right == 0.5 and machine.synchronisations == len(depths)
+
+
+def test_the_page_has_the_table_that_the_plan_gives() -> None:
+    assert table() in Path(green_code.__file__).parents[2].joinpath("docs", "gpu.md").read_text("utf-8")
 
 
 def counted(body) -> StandIn:  # type: ignore[no-untyped-def]

@@ -16,6 +16,9 @@ from green_code.gpu.weights import DeviceMatrix
 from green_code.kernels.packing import Extras
 from green_code.kernels.quantise import dequantise, quantise
 from green_code.models.adapters import Adapters
+from green_code.models.catalog import TINY, find_model
+from green_code.models.torch_format import TorchFormat
+from green_code.models.weights import open_model
 from green_code_lab.benchmark.gpu_check.stand_in import StandIn
 from tests.gpu.references import CONFIGS, random_weights
 
@@ -61,6 +64,18 @@ def test_saved_weights_are_those_that_are_built(tmp_path: Path) -> None:
         file.truncate(size - 300)
     with pytest.raises(ValueError):
         kind.open(LLAMA, tmp_path)
+
+
+def test_weights_that_live_on_a_card_take_no_memory_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    asked = list[int]()
+    open_model(find_model(TINY), None, [StandInFormat(8)], make_room=asked.append)
+    assert asked == [0]
+    opened = open_model(find_model(TINY), None, [TorchFormat(torch.float32)], make_room=asked.append)
+    assert asked[1] == 4 * sum(weight.numel() for weight in opened.decoder.parameters())  # type: ignore[attr-defined]
+    assert TorchFormat(torch.float32, "cuda:1").sizes(LLAMA, Adapters()).memory == 0
 
 
 def test_a_missing_or_foreign_weight_is_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from green_code.gpu import support
+from green_code.gpu import reserve, support
 from green_code.kernels.weight_format import weight_formats
 
 GB = 10**9
@@ -29,7 +29,9 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         torch.cuda, "get_device_properties", lambda card: SimpleNamespace(total_memory=made[card]["free"])
     )
     monkeypatch.setattr(support, "gpu_uuid", lambda card: None)  # which NVML refuses
-    monkeypatch.setattr("green_code.models.device.compute_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(
+        "green_code.models.device.compute_dtype", lambda name: (torch.float32, torch.bfloat16)[name == "cuda:1"]
+    )
     return made
 
 
@@ -48,13 +50,28 @@ def test_of_two_cards_the_one_serves_that_the_kernels_serve(
     assert support.best_card("mps") == 0
 
 
+@pytest.mark.parametrize("missing", ["package", "library"])
+def test_without_nvml_the_card_with_more_memory_of_its_own_serves(
+    cards: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def no_library() -> None:
+        raise OSError("libnvidia-ml.so.1: cannot open shared object file")
+
+    library = None if missing == "package" else SimpleNamespace(nvmlInit=no_library)
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    cards[0].update(capability=(9, 0), free=5 * GB)
+    assert support.best_card("cuda") == 1
+    cards[0]["free"] = 20 * GB
+    assert support.best_card("cuda") == 0
+
+
 def test_where_the_kernels_do_not_serve_torch_does(
     cards: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [one.name for one in weight_formats("cuda", 1)] == ["gpu-8", "gpu-4", "torch.bfloat16"]
     (torchs,) = weight_formats("cuda", 0)
     assert (
-        torchs.name == "torch.bfloat16"
+        torchs.name == "torch.float32"
         and torchs.device == "cuda"
         and "capability 7.0" in str(support.why_torch("cuda", 0))
     )
@@ -68,14 +85,11 @@ def test_where_the_kernels_do_not_serve_torch_does(
     assert support.why_torch("cuda", 1) == "Triton is not installed"
 
 
-@pytest.mark.parametrize(
-    ("text", "reserve"), [("", 1.0), ("0", 0.0), ("2.5", 2.5), ("much", 1.0), ("-1", 1.0), ("nan", 1.0)]
-)
-def test_room_is_left_for_others(
-    cards: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, text: str, reserve: float
-) -> None:
-    monkeypatch.setenv(support.RESERVE_VARIABLE, text)
-    free = int((11 - reserve) * GB)  # with what torch holds and does not use
+def test_room_is_left_for_others(cards: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reserve, "_gigabytes", reserve._gigabytes)
+    assert support.free_bytes(1) == 10 * GB, "with what torch holds and does not use, less the setting's default"
+    reserve.leave_free(2.5)
+    free = int(8.5 * GB)
     assert support.free_bytes(1) == free
     support.check_room(1, free)
     with pytest.raises(MemoryError, match=r"needs .* GB of the card may be used"):

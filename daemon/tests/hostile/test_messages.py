@@ -39,6 +39,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "version": __version__,
         "model": "fake",
         "device": "auto",
+        "gpu_reserve": 1.0,
         "window": "one",
     },
     messages.COMPLETE: {**completion_params()},

@@ -44,7 +44,7 @@ def test_each_engine_gets_the_key_after_a_hello_that_names_no_server(monkeypatch
     async def scenario() -> None:
         found = Supervisor(lambda status: None, lambda energy: None)
         front = Front(lambda status: None, lambda energy: None, supervisor=lambda *_: found)
-        assert front.configure({"endpoint": ADDRESS}) == []
+        assert front.configure({"endpoint": ADDRESS, "gpuReserve": 2.5}) == []
         front.set_api_key(ADDRESS, "sk-1")
         front.set_api_key("nonsense", "sk-2")
         await front.begin()
@@ -55,7 +55,7 @@ def test_each_engine_gets_the_key_after_a_hello_that_names_no_server(monkeypatch
     asyncio.run(scenario())
     key = {"endpoint": ORIGIN, "api_key": "sk-1"}
     renewed = {"endpoint": ORIGIN, "api_key": "sk-3"}
-    assert all("model" not in asks for asks in hellos) and len(hellos) == 2
+    assert all("model" not in asks and asks["gpu_reserve"] == 2.5 for asks in hellos) and len(hellos) == 2
     assert engines[0].sent == [(messages.API_KEY, key), (messages.STATUS, {}), (messages.API_KEY, renewed)]
     assert engines[1].sent == [(messages.API_KEY, renewed), (messages.STATUS, {})]
 

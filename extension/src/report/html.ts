@@ -53,7 +53,7 @@ function filled(report: Report, gridIntensity: number, suggestions: Suggestions 
   return `${today.source === null ? `<p class="lead">${t('report.nothingToday')}</p>` : ''}
 ${figures(report, suggestions)}
 <p>${electricity(all, gridIntensity)}</p>
-<p class="note">${basis(all)}</p>
+<p class="note">${basis(report)}</p>
 ${charts(report)}
 ${table(t('report.byDay'), t('report.dayUtc'), report.by_day.toReversed().map((totals) => ({ name: totals.day, totals })))}
 ${table(t('report.byLanguage'), t('report.language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
@@ -88,8 +88,9 @@ ${tile('energy-per-character', t('common.joulesPerCharacter'), joulesPerCharacte
 }
 
 /** How the figures were obtained, and what they are compared with. */
-function basis(totals: Totals): string {
-  return [unmeasuredText(totals), t('common.energySource', { source: escape(sourceText(totals.source)) }), t('report.noteSaving')].join(' ').trim();
+function basis({ all, idle_joules: idle }: Report): string {
+  const waited = idle === 0 ? '' : t('report.idle', { used: joules(idle) });
+  return [unmeasuredText(all), waited, t('common.energySource', { source: escape(sourceText(all.source)) }), t('report.noteSaving')].filter(Boolean).join(' ');
 }
 
 const legend = () => [t('report.noteShown'), t('report.noteRetained'), t('report.noteJoulesPerCharacter'), t('report.noteCancelled'), t('report.noteExport')].join(' ');

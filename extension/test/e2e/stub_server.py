@@ -170,6 +170,7 @@ def report(params: Any) -> dict[str, Any]:
     return {
         "today": totals(),
         "all": totals(),
+        "idle_joules": 0.0,
         "by_day": days,
         "by_language": languages,
         "by_model": [{"model": "stub", **totals()}],

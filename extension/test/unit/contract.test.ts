@@ -101,9 +101,9 @@ describe('the manifest', () => {
     expect(manifest.activationEvents).toEqual(['onStartupFinished']);
   });
 
-  it('lets no workspace name a program, a model, which is a path, or a server', () => {
+  it('lets no workspace name a program, a model, which is a path, or a server, or fill a GPU', () => {
     const machine = Object.entries(manifest.contributes.configuration.properties).filter(([, { scope }]) => scope === 'machine');
-    expect(machine.map(([id]) => id)).toEqual([settingId('model'), settingId('endpoint'), settingId('pythonPath')]);
+    expect(machine.map(([id]) => id)).toEqual(['model', 'endpoint', 'gpuReserve', 'pythonPath'].map((key) => `greenCode.${key}`));
   });
 
   it('lets an untrusted folder change only harmless settings', () => {

@@ -137,6 +137,7 @@ describe('German texts', () => {
   const report: Report = {
     today: totals,
     all: { ...totals, source: 'estimate' },
+    idle_joules: 5,
     by_day: [{ ...totals, day: '2026-01-02' }, { ...totals, day: '2026-01-03' }],
     by_language: [{ ...totals, language: 'python' }, { ...totals, language: 'java' }],
     by_model: [{ ...totals, model: 'gemma' }],

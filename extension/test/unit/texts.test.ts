@@ -93,6 +93,7 @@ describe('the energy report', () => {
   const report: Report = {
     today: totals,
     all: { ...totals, completions: 99, source: 'estimate' },
+    idle_joules: 0,
     by_day: [
       { ...totals, day: '2026-01-02' },
       { ...totals, energy_joules: 48, shown: 0, accepted: 0, accepted_characters: 0, day: '2026-01-03' },
@@ -116,6 +117,12 @@ describe('the energy report', () => {
     expect(tile(page, 'characters')).toEqual(['Characters accepted', '96', 'of 400 shown', 'All time: 96']);
     expect(tile(page, 'energy-per-character')).toEqual(['Energy per accepted character', '250 mJ', '24.0 J used', 'All time: 250 mJ', 'Always suggesting: 800 mJ on test code']);
     expect(page).toContain('estimated from CPU time');
+  });
+
+  it('says what a GPU used while the model waited, where it used anything', () => {
+    const text = 'While the model waited, the GPU used 5.00 J, which is in the energy used.';
+    expect(renderReport({ ...report, idle_joules: 5 }, options)).toContain(text);
+    expect(html).not.toContain('model waited');
   });
 
   it('begins with all time where today has nothing, and repeats no figure where all time is today', () => {
@@ -151,7 +158,7 @@ describe('the energy report', () => {
   });
 
   it('says what to do before the first completion', () => {
-    const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [] }, options);
+    const empty = renderReport({ today: none, all: none, idle_joules: 0, by_day: [], by_language: [], by_model: [] }, options);
     expect(empty).toContain(t('report.emptyHint'));
     expect(empty).not.toMatch(/<canvas|<table|<dl/);
     expect(empty).toContain('id="refresh"');

@@ -7,6 +7,7 @@ Must not know: what is asked, or what becomes of the answer.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -20,7 +21,7 @@ from green_code.problems import Problem
 
 CONNECT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 30.0
-"""A server that sends nothing for so long hangs. A long prompt takes some seconds on a slow one; who types on cancels the request."""
+"""A server that sends nothing of an answer for so long hangs. A long prompt takes some seconds on a slow one; who types on cancels the request."""
 ANSWER_BYTES: Final = 1 << 20
 """Of a whole answer, at most."""
 LONGEST_WAIT_SECONDS: Final = 600.0
@@ -52,11 +53,14 @@ class Client:
             EndpointProblem: there is none.
         """
         with self._telling():
-            async with self._response(method, address, body) as response:
-                if response.status_code in (*_REFUSED, 404, 405, 501):
-                    return None
-                self._check(response)
-                return b"".join([chunk async for chunk in self._limited(response, ANSWER_BYTES)])
+            return await asyncio.wait_for(self._answer(method, address, body), SILENT_SECONDS)
+
+    async def _answer(self, method: str, address: str, body: dict[str, Any] | None) -> bytes | None:
+        async with self._response(method, address, body) as response:
+            if response.status_code in (*_REFUSED, 404, 405, 501):
+                return None
+            self._check(response)
+            return b"".join([chunk async for chunk in self._limited(response, ANSWER_BYTES)])
 
     async def events(self, body: dict[str, Any], most_bytes: int = ANSWER_BYTES) -> AsyncGenerator[bytes, None]:
         """The events of a completion as they come, each a JSON text; one where the server does not stream. Closing it ends the request.
@@ -123,6 +127,10 @@ class Client:
         if status != 200:
             raise self._problem(f"answers with the error {status}; see that server's log")
 
+    def no_answer(self) -> EndpointProblem:
+        """What is said of a server that hangs."""
+        return self._problem("does not answer; check that the server runs, and greenCode.endpoint")
+
     def _problem(self, what: str, wait_seconds: float = 0.0) -> EndpointProblem:
         return EndpointProblem(f"{self.endpoint.host} {what}.", wait_seconds)
 
@@ -131,8 +139,8 @@ class Client:
         """Turns what the library raises into an EndpointProblem. Its own words are left out: some repeat what was sent."""
         try:
             yield
-        except httpx2.TimeoutException:
-            raise self._problem("does not answer; check that the server runs, and greenCode.endpoint") from None
+        except (httpx2.TimeoutException, asyncio.TimeoutError):
+            raise self.no_answer() from None
         except (httpx2.InvalidURL, UnicodeError):
             raise self._problem("is no name of a host; check greenCode.endpoint") from None
         except httpx2.HTTPError as error:

@@ -25,7 +25,7 @@ from green_code.energy.rows import SERVER, UNKNOWN
 from green_code.engine.interfaces import Cancelled, EndpointProblem
 from green_code.engine.prompts import Prompt, PromptLayout, prompt_of
 from green_code.engine.remote.answers import Piece, Unusable, piece_of
-from green_code.engine.remote.client import Client
+from green_code.engine.remote.client import SILENT_SECONDS, Client
 from green_code.engine.remote.text import Characters, in_characters, infill_body
 from green_code.link.messages import CompletionParams, CompletionResult, PromptForm
 from green_code.models.vocabulary import NO_WORD
@@ -120,6 +120,8 @@ class RemoteSession:
             except _Interrupted as interruption:
                 generated.reason = interruption.reason
                 if generated.reason == "budget":
+                    if not request.pieces:
+                        raise self._client.no_answer() from None
                     if not generated.text:
                         raise EndpointProblem(f"{self.host} did not go on within {BUDGET_SECONDS:.0f} s.") from None
                     generated.text = finished(generated.text, "budget", situation)
@@ -169,7 +171,7 @@ class _Request:
     """One completion that is being read."""
 
     def __init__(self, session: RemoteSession, params: CompletionParams, read: Prompt, cancelled: Cancelled) -> None:
-        self.last = Piece()
+        self.last, self.pieces = Piece(), 0
         self._session, self._params, self._cancelled = session, params, cancelled
         # A blank at the end of a prompt belongs to the token behind it, which has to be generated with it.
         self._required = read.required if read.required in (b" ", NO_WORD) else b""
@@ -227,18 +229,19 @@ class _Request:
         return Decoded(len(self._spelled.token_bytes) - 1, 0, _log_odds(log_probability), 0)
 
     def _pieces(self) -> Iterator[Piece]:
-        """As they come. Raises _Interrupted where one comes too late; the first is awaited, for it ends the prompt, which is then cached."""
-        count, deadline = 0, math.inf
+        """As they come. Raises _Interrupted where one comes too late; the first may take as long as the prompt does."""
+        # Comments of a server that reads the prompt keep its connection alive, and are no pieces.
+        deadline = time.monotonic() + SILENT_SECONDS
         while True:
             content = self._session.run(_heard(_next(self._events), deadline, self._cancelled))
-            if not count:
+            if not self.pieces:
                 deadline = time.monotonic() + BUDGET_SECONDS
             if content is None:
                 break
-            count += 1
+            self.pieces += 1
             self.last = self._session.checked(content)
             yield self.last
-        if not count:
+        if not self.pieces:
             raise EndpointProblem(f"{self._session.host} ended its answer before it began.")
 
 

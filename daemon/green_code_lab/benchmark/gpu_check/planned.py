@@ -1,4 +1,4 @@
-"""Launches, bytes and a predicted time for each published shape, from the plan alone: no card and no weights are needed.
+"""Launches, waits, bytes and a predicted time for each published shape, from the plan alone: no card and no weights are needed.
 
     python -m green_code_lab.benchmark.gpu_check.planned
 
@@ -7,19 +7,30 @@ The prediction assumes a card's published bandwidth, and three figures that no m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 
+from green_code.decoding.exit_classifier import ExitClassifier, parameter_shapes
+from green_code.decoding.exit_policies import agent_for
+from green_code.decoding.healing import Chooser
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.verifier import Verifier
+from green_code.gpu.decoder import GpuDecoder
 from green_code.gpu.packing import layout
 from green_code.gpu.plan import HeadScratch, Plan, Scratch
 from green_code.gpu.weights import Weights
 from green_code.kernels.packing import Extras
 from green_code.models.backend import CANDIDATES
 from green_code.models.config import ModelConfig
-from green_code_lab.benchmark.gpu_check.stand_in import Recorder
+from green_code.models.tiny import TinySource
+from green_code.models.vocabulary import Vocabulary
+from green_code_lab.benchmark.gpu_check.stand_in import Counter, Recorder
 from green_code_lab.benchmark.gpu_shapes import SHAPES
+from green_code_lab.lite.recipe import paper_exits
 
 BANDWIDTHS: Final = {"H100 SXM": 3.35e12, "RTX 4090": 1.008e12}
 """Bytes a second, as NVIDIA publishes them."""
@@ -70,6 +81,33 @@ def planned(name: str, bits: int) -> Planned:
     return Planned(name, bits, *counts, _bytes_read(config, bits, extras))
 
 
+def counting(config: ModelConfig, exits: Sequence[int]) -> tuple[KVCache, Counter]:
+    """A cache of a decoder that counts and computes nothing."""
+    machine = Counter()
+    return KVCache(GpuDecoder(Weights.planned(config, Extras(tuple(exits), (), _RANK), 8), machine)), machine
+
+
+def waits(config: ModelConfig, exits: Sequence[int], tokens: int = 1) -> int:
+    """How often the host waits for so many tokens that an agent takes past each exit, one after the other."""
+    cache, machine = counting(config, exits)
+    shapes = parameter_shapes(config.width, len(exits))
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    agent = agent_for(ExitClassifier(tuple(exits), zeros), cache.decoder)  # what it is told is 0, so it goes on
+    verifier = Verifier(agent, Chooser(Vocabulary(*TinySource().vocabulary(None))))
+    cache.append([0, 0])
+    for _ in range(tokens):
+        (decoded,) = verifier.verify(cache, len(cache) - 1, b"", ())
+        assert decoded.depth == config.layers
+        cache.append([decoded.token])
+    return machine.synchronisations
+
+
+def exits_of(config: ModelConfig) -> tuple[int, ...]:
+    """Those that the paper would give this model."""
+    first, second = paper_exits(config.layers)
+    return first + second
+
+
 def _bytes_read(config: ModelConfig, bits: int, extras: Extras) -> int:
     matrices = layout(config, extras, bits).matrices
     weights = sum(part.nbytes for name, m in matrices.items() if "lens" not in name for part in m.parts)
@@ -81,13 +119,15 @@ def _bytes_read(config: ModelConfig, bits: int, extras: Extras) -> int:
 def table() -> str:
     """In Markdown."""
     cards = list(BANDWIDTHS.items())
-    columns = ["model", "bits", "launches a layer", "an exit", "a token", "GB read"]
+    columns = ["model", "bits", "launches a layer", "an exit", "a token", "waits a token (exits)", "GB read"]
     columns += [f"{card}: bound, predicted, share" for card, _ in cards]
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for name in SHAPES:
+        exits = exits_of(SHAPES[name])
+        waited = f"{waits(SHAPES[name], exits)} ({len(exits)})"
         for bits in (8, 4):
             p = planned(name, bits)
-            row = [name, f"{bits}", f"{p.layer:.2f}", f"{p.exit}", f"{p.launches}", f"{p.bytes_read / 1e9:.2f}"]
+            row = [name, f"{bits}", f"{p.layer:.2f}", f"{p.exit}", f"{p.launches}", waited, f"{p.bytes_read / 1e9:.2f}"]
             for _, bandwidth in cards:
                 bound, seconds = 1e3 * p.bound(bandwidth), 1e3 * p.seconds(bandwidth)
                 row.append(f"{bound:.2f} ms, {seconds:.2f} ms, {bound / seconds:.0%}")

@@ -91,6 +91,37 @@ class RecordedGraph:
 
 
 @dataclass
+class Counter:
+    """See `graphs.Machine`. It counts and runs nothing, so it serves models of any size without their weights; what is read is 0."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("meta"))
+    launch: Recorder = field(default_factory=Recorder)
+    replays: int = 0
+    synchronisations: int = 0
+
+    def record(self, body: Callable[[Any], None]) -> _Replayed:
+        recorder = Recorder()
+        body(recorder)
+        return _Replayed(self, recorder.launches)
+
+    def on_host(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype)
+
+    def synchronise(self) -> None:
+        self.synchronisations += 1
+
+
+@dataclass
+class _Replayed:
+    machine: Counter
+    launches: list[Launch]
+
+    def replay(self) -> None:
+        self.machine.launch.launches += self.launches
+        self.machine.replays += 1
+
+
+@dataclass
 class StandIn:
     """See `graphs.Machine`. It counts what is asked of the device."""
 

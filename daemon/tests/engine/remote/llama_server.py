@@ -1,6 +1,6 @@
-"""llama.cpp's own server, as the package xllamacpp has it, with the default model's file.
+"""llama.cpp's own server, as the package xllamacpp has it, with the file of a model of the catalog, by default the default model's.
 
-    python llama_server.py KEY
+    python llama_server.py KEY [MODEL]
 
 Prints the address of its completions when it is ready, and serves until its standard input ends.
 """
@@ -22,11 +22,12 @@ POSITIONS = 2048
 
 
 def main() -> None:
-    source = find_model(default_settings().model).open()
+    key, model, *_ = (*sys.argv[1:], default_settings().model)
+    source = find_model(model).open()
     assert isinstance(source, GgufSource)
     params = xllamacpp.CommonParams()
     params.model.path = str(source.path)
-    params.port, params.api_keys = 0, [sys.argv[1]]
+    params.port, params.api_keys = 0, [key]
     params.n_ctx, params.n_parallel, params.n_gpu_layers = POSITIONS, 1, 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # its threads wait for each other by spinning
     params.warmup, params.endpoint_slots = False, True

@@ -52,6 +52,13 @@ def stalls(handler: Handler) -> None:
     streams([openai("", -0.1)], end=b"", pause=lambda: time.sleep(1))(handler)
 
 
+def pings(handler: Handler) -> None:
+    handler.begin_stream()
+    for _ in range(100):
+        handler.wfile.write(b": still reading the prompt\n\n")
+        time.sleep(0.02)
+
+
 def breaks_off(handler: Handler) -> None:
     handler.send_response(200)
     handler.send_header("Content-Type", "text/event-stream")
@@ -68,6 +75,7 @@ def floods(handler: Handler) -> None:
 
 BAD: dict[str, tuple[Answer, str]] = {
     "hangs": (hangs, "does not answer"),
+    "pings": (pings, "does not answer"),
     "stalls": (stalls, "did not go on within"),
     "page": (replies(200, b"<html>" + CODE.encode(), "text/html"), "something else than a completion; check"),
     "page as JSON": (replies(200, b"<html>" + CODE.encode()), "something else than a completion"),
@@ -100,6 +108,7 @@ def test_each_failure_is_one_sentence_without_code_or_api_key(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(client_module, "SILENT_SECONDS", 0.3 if name == "hangs" else 30.0)
+    monkeypatch.setattr(session_module, "SILENT_SECONDS", 0.3 if name == "pings" else 30.0)
     monkeypatch.setattr(session_module, "BUDGET_SECONDS", 0.3 if name == "stalls" else 5.0)
     answer, expected = BAD[name]
     server.answers["/v1/completions"] = answer
@@ -140,9 +149,10 @@ def test_a_list_of_models_that_is_none_is_none(server: Serving, content: bytes) 
 
 def test_a_server_that_hangs_or_is_away_is_told(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "SILENT_SECONDS", 0.2)
-    server.answers["/v1/models"] = hangs
-    with pytest.raises(EndpointProblem, match="does not answer"):
-        asked(server)
+    for bad in (hangs, pings):
+        server.answers["/v1/models"] = bad
+        with pytest.raises(EndpointProblem, match="does not answer"):
+            asked(server)
     with pytest.raises(EndpointProblem, match="cannot be reached"):
         asked(server, "http://127.0.0.1:9/v1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -17,24 +18,34 @@ from green_code.endpoints import parse_endpoint
 from green_code.engine.interfaces import EndpointProblem
 from green_code.engine.remote.runtime import connect
 from green_code.engine.requests import completion_params
+from green_code.models import store
+from green_code.models.rows import ROWS, STANDARD
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_model]
 KEY = "sk-1"
 PREFIX = '"""Three shapes."""\n\n\ndef square_area(side):\n    return side * side\n\n\ndef rectangle_area(width, height):\n    return'
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+SUFFIX = "\n\n\ndef circle_area(radius):\n    return 3.14 * radius * radius\n"
+
+
+@contextlib.contextmanager
+def llama_server(*model: str) -> Iterator[str]:
     script = Path(__file__).with_name("llama_server.py")
-    process = subprocess.Popen(
-        [sys.executable, str(script), KEY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, str(script), KEY, *model]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdin is not None and process.stdout is not None
     try:
         yield process.stdout.readline().decode().strip()
     finally:
         process.stdin.close()
         process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with llama_server() as found:
+        yield found
 
 
 def told(address: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -87,3 +98,15 @@ def test_without_its_key_it_answers_nothing(address: str) -> None:
 def test_a_model_without_the_tokens_for_infilling_is_told(address: str) -> None:
     with pytest.raises(EndpointProblem, match="answers with the error 501"):
         completed(address.replace("/v1", "/infill"))
+
+
+def test_what_it_fills_in_is_what_we_show() -> None:
+    """Its own infilling, with a model that knows the tokens for it. Its answer, not streamed, is of the parts as the editor has them."""
+    store.get(ROWS[STANDARD], lambda *_: None)
+    before, _, line = PREFIX.rpartition("\n")
+    parts = {"input_prefix": f"{before}\n", "prompt": line, "input_suffix": SUFFIX, "n_predict": 64, "temperature": 0}
+    with llama_server(STANDARD) as address:
+        whole = told(address, "/infill", parts)
+        result = completed(address.replace("/v1", "/infill"), suffix=SUFFIX)
+    assert result["text"].strip() and whole["content"].startswith(result["text"])
+    assert result["prompt"] == "fim" and 0 < result["confidence"] <= 1
