@@ -267,25 +267,26 @@ class ModelHolder:
         self._loading = loop.create_task(self._load(self._ready))
 
     async def _load(self, ready: asyncio.Future[LoadedModel]) -> None:
-        self.status.set("loading", f"Loading {self.name}", None, None)
+        """Those who wait get the model or a problem before anybody is told: to tell may fail as well, for lack of memory."""
         self._changed = False
         try:
+            self.status.set("loading", f"Loading {self.name}", None, None)
             runtime = await self._load_on_device()
         except Exception as error:
             problem = _as_problem(self.name, error)
-            self._note_failure(problem)
             if not ready.done():
                 ready.set_exception(problem)
+            self._note_failure(problem)
             return
         self._past_failure, self._failure = self._failure or self._past_failure, None
         self.loaded = loaded = self._with_checks(runtime)
+        if not ready.done():
+            ready.set_result(loaded)
         if (failure := self._device_failure) is not None:
             text = f"{failure.problem} {self.name} runs on the processor; {self._shared.losses.outlook}"
             self.status.set("ready", text, None, failure.problem.reason)
         else:
             self._show_ready(loaded, f"{self.name} is ready")
-        if not ready.done():
-            ready.set_result(loaded)
         self._shared.on_loaded(self)
         if self._changed:
             self._reload()

@@ -183,14 +183,22 @@ class Connection:
             self._writer.transport.abort()  # close() would wait until the peer reads
             return
         try:
-            frame = framing.encode(message)
-        except framing.FrameError as error:
-            log.error("%s", error)
-            if "id" not in message:
-                return
-            failure = {"code": "internal_error", "message": f"The answer cannot be sent: {error}"}
-            frame = framing.encode({"id": message["id"], "error": failure})
-        self._writer.write(frame)
+            self._writer.write(_encoded(message))
+        except MemoryError:  # of one message; whoever sends it must not fail, and the peer must not wait
+            log.warning("connection closed: no memory for a message")
+            self._writer.transport.abort()
+
+
+def _encoded(message: framing.Message) -> bytes:
+    """A frame; of an answer that cannot be one, the reason. A notification is dropped."""
+    try:
+        return framing.encode(message)
+    except framing.FrameError as error:
+        log.error("%s", error)
+        if "id" not in message:
+            return b""
+        failure = {"code": "internal_error", "message": f"The answer cannot be sent: {error}"}
+        return framing.encode({"id": message["id"], "error": failure})
 
 
 def _checked(method: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from green_code.engine import service
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.problems import Problem
 from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime
@@ -60,6 +61,24 @@ async def test_a_crash_while_loading_is_an_internal_error_with_its_cause(rig: Ri
     with pytest.raises(Problem, match="disk on fire") as caught:
         await complete(client)
     assert caught.value.reason == "internal_error"
+
+
+@pytest.mark.asyncio
+async def test_a_request_is_answered_although_nobody_can_be_told_of_its_loading(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory the status cannot be made; whoever waits for the model must not wait for good."""
+
+    def no_memory() -> int:
+        raise MemoryError
+
+    client = await rig.client()
+    rig.open_gates()
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_resident_bytes", no_memory)
+        assert await asyncio.wait_for(reason_of(complete(client)), WAIT_SECONDS) == "no_memory"
+    rig.now += FIRST_BACK_OFF_SECONDS
+    assert (await asyncio.wait_for(complete(client), WAIT_SECONDS))["text"]
 
 
 @pytest.mark.asyncio

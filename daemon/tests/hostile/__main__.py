@@ -1,7 +1,8 @@
-"""A program: all hostile bundles and many randomly damaged ones, or hostile model folders, in one process.
+"""A program: all hostile bundles and many randomly damaged ones, or hostile model folders, or damaged GGUF files, in one process.
 
-    python -m tests.hostile [--seeds N] [--first SEED] [--library PATH LEVEL]
+    python -m tests.hostile [--seeds N] [--first SEED] [--also SEED …] [--library PATH LEVEL]
     python -m tests.hostile --models [--library PATH LEVEL]
+    python -m tests.hostile --gguf [--seeds N] [--first SEED] [--also SEED …] [--library PATH LEVEL]
 
 Prints one line of JSON: how many were refused and served, the slowest in seconds, and the failures. A signal ends it where memory is
 damaged; it ends itself with a traceback where one takes longer than `LIMIT_SECONDS`.
@@ -16,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Trials:
         }  # fmt: skip
 
 
-def run_bundles(folder: Path, seeds: range) -> Trials:
+def run_bundles(folder: Path, seeds: Iterable[int]) -> Trials:
     """Systematic and random damage; works in `folder`."""
     good, bundles, trials = write_good_bundle(folder / "good"), folder / "bundles", Trials()
     os.environ["GREEN_CODE_BUNDLES"] = str(bundles)
@@ -76,30 +77,46 @@ def run_bundles(folder: Path, seeds: range) -> Trials:
 
 
 def run_models(folder: Path) -> Trials:
-    """Hostile options of config.json; works in `folder`."""
-    from tests.hostile.model_folders import cases, opener  # transformers
+    """Hostile folders, as `cases` has them; works in `folder`."""
+    from tests.hostile.model_folders import TOKEN, cases, opener  # transformers
 
     load_model, trials = opener(folder), Trials()
-
-    def serve(case: tuple[str, str, Any]) -> str | None:
-        try:
-            runtime = load_model(case)
-        except Problem as problem:
-            assert problem.reason in ("model_damaged", "model_missing"), (problem.reason, str(problem))
-            return str(problem)
-        complete(runtime)
-        return None
-
     for case in cases():
-        trials.run(repr(case)[:100], lambda case=case: serve(case))
+        trials.run(
+            repr(case)[:100], lambda case=case: serve(lambda: load_model(case)), must_be_refused=case[1] == TOKEN
+        )
     return trials
+
+
+def run_gguf(folder: Path, seeds: Iterable[int]) -> Trials:
+    """Random damage; works in `folder`."""
+    from tests.hostile.model_folders import gguf_opener  # transformers
+
+    load_model, trials = gguf_opener(folder), Trials()
+    for seed in seeds:
+        trials.run(f"gguf, seed {seed}", lambda seed=seed: serve(lambda: load_model(seed)))
+    return trials
+
+
+def serve(load_model: Callable[[], Any]) -> str | None:
+    """Why a model is refused; None: it has given completions."""
+    try:
+        runtime = load_model()
+    except Problem as problem:
+        assert problem.reason in ("model_damaged", "model_missing"), (problem.reason, str(problem))
+        return str(problem)
+    complete(runtime)
+    return None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=300)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--models", action="store_true", help="model folders instead of bundles")
+    parser.add_argument("--also", type=int, nargs="*", default=[], metavar="SEED")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--models", action="store_true", help="model folders instead of bundles")
+    kind.add_argument("--gguf", action="store_true", help="GGUF files instead of bundles")
     parser.add_argument("--library", nargs=2, metavar=("PATH", "LEVEL"))
     args = parser.parse_args()
     if args.library:
@@ -108,7 +125,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["GREEN_CODE_CACHE_DIR"] = str(folder / "cache")
-        trials = run_models(folder) if args.models else run_bundles(folder, range(args.first, args.first + args.seeds))
+        seeds = [*args.also, *range(args.first, args.first + args.seeds)]
+        if args.models:
+            trials = run_models(folder)
+        else:
+            trials = run_gguf(folder, seeds) if args.gguf else run_bundles(folder, seeds)
     print(json.dumps(trials.found))
     return 1 if trials.failures else 0
 

@@ -1,4 +1,5 @@
-"""Hostile model folders: whole checkpoints whose config.json has one option that no model can have, or that its tensors do not have.
+"""Hostile models. Folders: whole checkpoints whose config.json has one option that no model can have, or that its tensors do not have, or
+whose tokenizer has a token that no model has. GGUF: one file at random damaged.
 
 Each is opened, converted and asked for a completion, so that what is accepted also runs. Options that change no size are harmless.
 """
@@ -6,6 +7,7 @@ Each is opened, converted and asked for a completion, so that what is accepted a
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from green_code.engine.loading import Runtime, load_runtime
 from green_code.models.conversion import convert
 from green_code.models.hugging_face_config import _READ
 from tests.models.references import byte_level_tokenizer, family_model, save_folder
+from tests.trials.hostile_values import damaged
 
 FAMILIES = ("llama", "gemma3_text", "gpt2")
 _VALUES: tuple[Any, ...] = (
@@ -36,11 +39,13 @@ _VALUES: tuple[Any, ...] = (
     [-1],
     {"x": 1},
 )
+TOKEN = "a token's id"
 Case = tuple[str, str, Any]
 
 
 def cases() -> Iterator[Case]:
-    """Family, option and value: the options that the family's own configuration has."""
+    """Family, option and value: the options that the family's own configuration has, and `TOKEN`."""
+    yield from ((FAMILIES[0], TOKEN, value) for value in (2**31, 2**32 - 1, -1))
     for family in FAMILIES:
         for option in sorted(set(_READ) & family_model(family).config.to_dict().keys()):
             for value in _VALUES:
@@ -57,9 +62,30 @@ def opener(folder: Path) -> Callable[[Case], Runtime]:
         target = folder / "model"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(whole[family], target)
-        stored = json.loads((target / "config.json").read_text("utf-8"))
-        text = json.dumps({**stored, option: value}).replace('"1e999"', "1e999")
-        (target / "config.json").write_text(text, "utf-8")
+        path = target / ("tokenizer.json" if option == TOKEN else "config.json")
+        stored = json.loads(path.read_text("utf-8"))
+        if option == TOKEN:
+            stored["model"]["vocab"]["a"] = value
+        else:
+            stored[option] = value
+        path.write_text(json.dumps(stored).replace('"1e999"', "1e999"), "utf-8")
         return load_runtime(str(target))
+
+    return load
+
+
+def gguf_opener(folder: Path) -> Callable[[int], Runtime]:
+    """Writes the damaged file of a seed into `folder`, and loads it. Raises Problem."""
+    from tests.models.gguf_files import write_model
+    from tests.models.test_gguf_source import byte_level, model_of
+
+    path = folder / "model.gguf"
+    write_model(model_of("qwen2"), path, byte_level())
+    whole = path.read_bytes()
+    loading.convert_apart = convert  # type: ignore[attr-defined]
+
+    def load(seed: int) -> Runtime:
+        path.write_bytes(damaged(whole, random.Random(f"gguf {seed}")))
+        return load_runtime(str(path))
 
     return load

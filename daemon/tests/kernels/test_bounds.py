@@ -62,7 +62,7 @@ def test_no_level_touches_anything_outside_of_a_buffer_or_is_undefined(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not address_sanitizer(), reason="has no runtime of AddressSanitizer")
-@pytest.mark.parametrize("more", [(), ("--models",)], ids=["bundles", "models"])
+@pytest.mark.parametrize("more", [(), ("--models",), ("--gguf",)], ids=["bundles", "models", "gguf"])
 def test_hostile_files_damage_no_memory(libraries: dict[str, Path], tmp_path: Path, more: tuple[str, ...]) -> None:
     level = next(iter(libraries))
     library = build_level(this_target(), level, tmp_path, ADDRESS)

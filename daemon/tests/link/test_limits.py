@@ -117,3 +117,21 @@ async def test_connections_are_limited(address: str, monkeypatch: pytest.MonkeyP
     kept.append(await asyncio.wait_for(greeted(address), WAIT_SECONDS))
     for _, writer in kept:
         await transport.close(writer)
+
+
+@pytest.mark.asyncio
+async def test_without_memory_for_a_message_its_sender_goes_on_and_the_peer_does_not_wait(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greeting, known = Silent.hello, list[server.Connection]()
+    monkeypatch.setattr(Silent, "hello", lambda *given: known.append(given[1]) or greeting(*given))
+    reader, writer = await greeted(address)
+
+    def no_memory(message: framing.Message) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(framing, "encode", no_memory)
+        known[0].notify("status", {})
+    assert await is_closed(reader)
+    await transport.close(writer)

@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(TRIALS)}")
     parser.add_argument("--scale", type=float, default=1.0, help="1: the full run")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
-    parser.add_argument("--model", default=DEFAULT, help="of kill, recovery and soak")
+    parser.add_argument("--model", default=DEFAULT, help="of kill, recovery, soak and cache")
     parser.add_argument("--results", type=Path, default=ROOT / "work" / "trials" / "results.json")
     parser.add_argument("--write", action="store_true", help="also write the table into docs/reliability.md")
     args = parser.parse_args()

@@ -25,7 +25,7 @@ __attribute__((constructor)) static void open_controls(void) {
   const char *path = getenv("GREEN_CODE_FAULTS");
   const int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
   if (file < 0) return;
-  void *mapped = mmap(NULL, sizeof(controls), PROT_READ, MAP_SHARED, file, 0);
+  void *mapped = (void *)syscall(SYS_mmap, NULL, sizeof(controls), PROT_READ, MAP_SHARED, file, (off_t)0);
   if (mapped != MAP_FAILED) now = mapped;
   close(file);
 }
@@ -67,6 +67,7 @@ int gettimeofday(struct timeval *to, void *zone) {
 }
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
 static _Atomic uint32_t calls;
 
 static int fails(size_t bytes) {
@@ -79,3 +80,20 @@ static int fails(size_t bytes) {
 void *malloc(size_t bytes) { return fails(bytes) ? NULL : __libc_malloc(bytes); }
 void *calloc(size_t count, size_t bytes) { return fails(count * bytes) ? NULL : __libc_calloc(count, bytes); }
 void *realloc(void *old, size_t bytes) { return fails(bytes) ? NULL : __libc_realloc(old, bytes); }
+void *aligned_alloc(size_t to, size_t bytes) { return fails(bytes) ? NULL : __libc_memalign(to, bytes); }
+
+int posix_memalign(void **at, size_t to, size_t bytes) {
+  void *found = fails(bytes) ? NULL : __libc_memalign(to, bytes);
+  if (!found) return ENOMEM;
+  *at = found;
+  return 0;
+}
+
+// Pages and mapped files. The C library's own calls do not come here.
+void *mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset) {
+  return fails(bytes) ? MAP_FAILED : (void *)syscall(SYS_mmap, at, bytes, protection, flags, file, offset);
+}
+
+void *mmap64(void *at, size_t bytes, int protection, int flags, int file, off64_t offset) {
+  return mmap(at, bytes, protection, flags, file, offset);
+}

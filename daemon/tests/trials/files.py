@@ -7,16 +7,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from queue import Empty, Queue
 from typing import Any
 
 from tests.trials.rig import DAEMON, DEADLINE_SECONDS
 from tests.trials.runner import Outcome, Plan
+from tests.trials.seeds import once_failed
 
-SEEDS = Path(__file__).with_name("seeds.json")
-"""Cases that once failed: pairs of seed and number by kind, which every run repeats."""
 START_SECONDS = 120.0
 
 
@@ -27,8 +25,7 @@ def damaged(kind: str, full: int) -> Callable[[Plan], Outcome]:
         seen: Counter[str] = Counter()
         failures: list[str] = []
         count = plan.times(full)
-        known: Mapping[str, list[list[int]]] = json.loads(SEEDS.read_text("utf-8"))
-        for seed, number in known.get(kind, ()):
+        for seed, number in once_failed(kind):
             _run(kind, seed, number, number + 1, seen, failures)
         _run(kind, plan.seed, 0, count, seen, failures)
         figures = f"{seen['refused']:,} refused, {seen['read']:,} read"
@@ -37,11 +34,14 @@ def damaged(kind: str, full: int) -> Callable[[Plan], Outcome]:
     return trial
 
 
-def hostile(what: str, *arguments: str, seeds: int = 0) -> Callable[[Plan], Outcome]:
-    """The program of tests/hostile: wrong contents with right hashes. Of `seeds` random ones the scale takes its share."""
+def hostile(name: str, what: str, *arguments: str, seeds: int = 0) -> Callable[[Plan], Outcome]:
+    """The program of tests/hostile: wrong contents with right hashes, the same in every run. Of `seeds` random ones the scale takes its share;
+    a failure names the sum of seed and number."""
 
     def trial(plan: Plan) -> Outcome:
-        random_ones = ["--seeds", str(plan.times(seeds)), "--first", str(plan.seed % 10**6)] if seeds else []
+        also = [str(seed % 10**6 + number) for seed, number in once_failed(name)]
+        first = ["--first", str(plan.seed % 10**6), "--also", *also]
+        random_ones = ["--seeds", str(plan.times(seeds)), *first] if seeds else []
         command = [sys.executable, "-m", "tests.hostile", *arguments, *random_ones]
         ended = subprocess.run(command, cwd=DAEMON, capture_output=True, text=True)
         if ended.returncode not in (0, 1):

@@ -15,6 +15,7 @@ from tests.engine.fake_runtime import completion_params
 from tests.trials import hostile_values
 from tests.trials.rig import Ended, Engine, Front, Hang, Peer, engine_pid, percentiles, workplace
 from tests.trials.runner import Outcome, Plan
+from tests.trials.seeds import cases
 
 PROBE = "def add(a, b):\n    return a"
 REQUESTS = (messages.COMPLETE, messages.STATUS, messages.REPORT, messages.HELLO, "no such method")
@@ -25,14 +26,15 @@ TEXTS = ("", "x = ", PROBE, "class A {\n\n}\n", "\ufeffa\r\nb\rc\n", "((((((((",
 
 def frames(plan: Plan) -> Outcome:
     """Each sequence has its own connection; another one, which behaves, watches the engine."""
-    outcome = Outcome("sequences of messages and bytes to the engine", plan.times(2000))
+    tried = cases("frames", plan, 2000)
+    outcome = Outcome("sequences of messages and bytes to the engine", len(tried))
     waits: list[float] = []
     with workplace(plan.folder), Engine() as engine, Peer() as watcher:
         watcher.hello(TINY)
         watcher.complete(PROBE)
         wanted = watcher.complete(PROBE)["result"]["text"]
-        for number in range(outcome.count):
-            seed = f"frames {plan.seed} {number}"
+        for of, number in tried:
+            seed = f"frames {of} {number}"
             with contextlib.suppress(Ended), Peer() as peer:
                 for failure in _sequence(peer, random.Random(seed)):
                     outcome.failures.append(f"{seed}: {failure}")
@@ -91,12 +93,13 @@ def _send(peer: Peer, message: dict[Any, Any]) -> None:
 
 def editors(plan: Plan) -> Outcome:
     """Sequences to one front after another; each must answer a right request at the end, or have ended after a broken header."""
-    outcome = Outcome("sequences of messages and bytes to the language server", plan.times(300))
+    tried = cases("lsp", plan, 300)
+    outcome = Outcome("sequences of messages and bytes to the language server", len(tried))
     waits: list[float] = []
     with workplace(plan.folder):
         front: Front | None = None
-        for number in range(outcome.count):
-            seed = f"editors {plan.seed} {number}"
+        for of, number in tried:
+            seed = f"editors {of} {number}"
             numbers = random.Random(seed)
             front = front or Front()
             broken = numbers.random() < 0.05

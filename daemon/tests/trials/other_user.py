@@ -13,7 +13,7 @@ from green_code.folders import cache_dir, data_dir, ledger_path, runtime_dir
 from green_code.link.discovery import place
 from green_code.models.rows import TINY
 from tests.trials.rig import Engine, Peer, workplace
-from tests.trials.runner import Outcome, Plan
+from tests.trials.runner import SKIPPED, Outcome, Plan
 
 NOBODY = 65534
 
@@ -22,7 +22,7 @@ def other_user(plan: Plan) -> Outcome:
     """All folders lie where anyone may pass, and have the modes of an earlier version."""
     outcome = Outcome("attempts of another user: read, write, connect, signal", 0)
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        outcome.figures = "skipped: only root can become another user"
+        outcome.figures = f"{SKIPPED}only root can become another user"
         return outcome
     plan.folder.chmod(0o755)
     before = os.umask(0o022)

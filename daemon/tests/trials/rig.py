@@ -345,6 +345,9 @@ def percentiles(seconds: list[float]) -> str:
     """p50, p99 and the greatest."""
     if not seconds:
         return "—"
-    ordered = sorted(seconds)
-    at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.99)]
-    return f"p50 {at[0]:.2f} s, p99 {at[1]:.2f} s, max {ordered[-1]:.2f} s"
+    return f"p50 {percentile(seconds, 0.5):.2f} s, p99 {percentile(seconds, 0.99):.2f} s, max {max(seconds):.2f} s"
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The least value that more than this share of them do not exceed; the greatest where there are few."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]

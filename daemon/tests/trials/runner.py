@@ -20,16 +20,23 @@ from green_code.models.rows import TINY
 
 TABLE: Final = ("<!-- trials -->", "<!-- /trials -->")
 MOST_FAILURES: Final = 20
+SKIPPED: Final = "skipped: "
+"""How the figures of a trial begin that could not be run here."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a trial runs: `scale` 1 is the full run; `random` numbers come from `seed`; `model` is that of kill, recovery and soak."""
+    """How a trial runs: `scale` 1 is the full run; random numbers come from `seed`; `model` is that of kill, recovery, soak and cache."""
 
     folder: Path
     scale: float = 1.0
     seed: int = 0
     model: str = TINY
+
+    @property
+    def is_long(self) -> bool:
+        """Whether figures count that have an aim: a short run has too few of them, and begins cold."""
+        return self.scale >= 0.5
 
     def times(self, full: int) -> int:
         """So many of `full` as the scale says, at least one."""
@@ -100,27 +107,40 @@ def read_results(results: Path) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], machine: str, missing: Sequence[str] = ()) -> str:
-    """The rows in Markdown, with dates, revisions and machine, and the names of those that are not there."""
-    lines = ["| trial | what | count | failures | figures |", "|---|---|--:|--:|---|"]
+    """The rows in Markdown, each with its revision; then dates and machine, and the names of those that are not there."""
+    lines = ["| trial | what | count | failures | figures | revision |", "|---|---|--:|--:|---|---|"]
     lines += [
-        f"| {row['name']} | {row['what']} | {row['count']:,} | {row['failed']} | {row['figures'] or '—'} |"
+        f"| {row['name']} | {row['what']} | {row['count']:,} | {row['failed']} | {row['figures'] or '—'} | {known(row['revision'])} |"
         for row in rows
     ]
     seconds = sum(row["seconds"] for row in rows)
-    dates, revisions = (list(dict.fromkeys(sorted(row[what] for row in rows))) for what in ("date", "revision"))
+    dates = sorted(row["date"] for row in rows)
     when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "no day"
-    measured = f"Measured on {when}, {machine}, in {seconds / 60:.0f} minutes, at {', '.join(revisions)}."
+    measured = f"Measured on {when}, {machine}, in {seconds / 60:.0f} minutes."
     return "\n".join([*lines, "", measured, *([f"Not run yet: {', '.join(missing)}."] if missing else [])])
+
+
+UNKNOWN_REVISION: Final = "unknown"
 
 
 def revision() -> str:
     """Of the sources, with a mark where they were changed since; where git knows it."""
-    asked = ["git", "describe", "--always", "--dirty", "--match", ""]
+    return _git("describe", "--always", "--dirty", "--match", "") or UNKNOWN_REVISION
+
+
+def known(revision: str) -> str:
+    """The revision, where the repository has it: one that was amended afterwards is gone."""
+    exists = _git("rev-parse", "--verify", "--quiet", revision.removesuffix("-dirty") + "^{commit}")
+    return revision if exists else UNKNOWN_REVISION
+
+
+def _git(*command: str) -> str:
+    """What it prints; nothing where it fails, or where there is no git."""
     try:
-        ended = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True)
+        ended = subprocess.run(["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True)
     except OSError:
-        return "an unknown revision"
-    return ended.stdout.strip() or "an unknown revision"
+        return ""
+    return ended.stdout.strip() if ended.returncode == 0 else ""
 
 
 def write_table(page: Path, text: str) -> None:

@@ -7,16 +7,16 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.trials.runner import Outcome, Plan
+from tests.trials.runner import SKIPPED, Outcome, Plan
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def set_up(plan: Plan) -> Outcome:
-    """Each seed has four disturbances: a failure, or a kill of one of one or two windows."""
-    outcome = Outcome("set-ups with four kills or failures each", plan.times(25))
+    """Each seed has four disturbances: a failure, a kill of one of one or two windows, or an update."""
+    outcome = Outcome("set-ups with four kills, failures or updates each, and a failing update", plan.times(25))
     if not (ROOT / "node_modules" / "vitest").exists():
-        outcome.figures = "skipped: no node_modules (make setup)"
+        outcome.figures = f"{SKIPPED}no node_modules (make setup)"
         return outcome
     report = plan.folder / "report.json"
     command = [

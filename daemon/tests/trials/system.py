@@ -18,7 +18,7 @@ from green_code.folders import ledger_path
 from green_code.models.rows import TINY
 from tests.trials.faults import Faults
 from tests.trials.rig import Ended, Engine, Hang, Peer, engine_pid, percentiles, until, workplace
-from tests.trials.runner import Outcome, Plan
+from tests.trials.runner import SKIPPED, Outcome, Plan
 
 PREFIX = "total = first + second\nvalue = first + "
 DAY = 86_400
@@ -30,7 +30,7 @@ def disk(plan: Plan) -> Outcome:
     count = plan.times(20)
     outcome = Outcome("completions on a disk that is full, then has room, then cannot be written", 0)
     if not _may_mount(plan.folder):
-        outcome.figures = "skipped: only root may mount a file system"
+        outcome.figures = f"{SKIPPED}only root may mount a file system"
         return outcome
     with workplace(plan.folder), _mounted(plan.folder / "data", "3m"), Engine(), Peer() as peer:
         peer.hello(TINY)
@@ -159,7 +159,7 @@ def allocations(plan: Plan) -> Outcome:
     without failures the text is the right one again, from the same engine or from another."""
     outcome = Outcome("loads and completions while allocations fail", plan.times(40))
     numbers, faults = random.Random(f"allocations {plan.seed}"), Faults(plan.folder)
-    refused = unanswered = 0
+    refused = ended = 0
     with workplace(plan.folder, **faults.variables):
         with Engine(), Peer() as peer:
             peer.hello()
@@ -177,14 +177,16 @@ def allocations(plan: Plan) -> Outcome:
                         )
                         for prefix in (PREFIX, PREFIX * 20):
                             refused += "error" in peer.complete(prefix)
-                except (Ended, Hang):
-                    unanswered += 1
+                except Ended:
+                    ended += 1
+                except Hang as error:
+                    outcome.failures.append(f"{number}: {error} while allocations failed")
                 finally:
                     faults.set()
                 found = _text_again()
             if found != wanted:
                 outcome.failures.append(f"{number}: then the text was {found}")
-    outcome.figures = f"{refused} requests refused, {unanswered} not answered"
+    outcome.figures = f"{refused} requests refused, {ended} engines ended"
     return outcome
 
 

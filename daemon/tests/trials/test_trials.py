@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tests.trials.all_trials import TRIALS
-from tests.trials.runner import TABLE, Outcome, Plan, revision, run_all, run_trial, table, write_table
+from tests.trials.messages import _edits
+from tests.trials.rig import Front
+from tests.trials.runner import (
+    SKIPPED,
+    TABLE,
+    UNKNOWN_REVISION,
+    Outcome,
+    Plan,
+    known,
+    revision,
+    run_all,
+    run_trial,
+    table,
+    write_table,
+)
+from tests.trials.seeds import SEEDS, once_failed
 from tests.trials.system import available
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and sockets are POSIX's")
@@ -19,11 +36,11 @@ SCALES = {
     "lsp": 0.03,
     "gguf": 0.1,
     "safetensors": 0.05,
-    "manifests": 0.1,
     "settings": 0.1,
     "kill": 0.05,
     "recovery": 0.02,
     "recovery-busy": 0.02,
+    "ledger": 0.01,
 }
 """Of the full run; others take a twentieth."""
 OWN_TESTS = ("set-up", "bundles", "models")
@@ -36,6 +53,43 @@ def test_nothing_is_found(name: str) -> None:
         pytest.skip("faults.c needs glibc")
     row = run_trial(name, TRIALS[name], Plan(Path(), SCALES.get(name, 0.05)))
     assert row["failures"] == []
+    if row["figures"].startswith(SKIPPED):  # the nightly workflow runs as root what needs it
+        pytest.skip(row["figures"])
+
+
+def test_cases_that_once_failed_are_still_what_they_were() -> None:
+    """Their random numbers give other messages when hostile values change: then these must be looked for again."""
+    front = Deep()
+    for seed, number in once_failed("lsp"):
+        front.nested = 0
+        list(_edits(cast(Front, front), random.Random(f"editors {seed} {number}")))
+        assert front.nested == 2000
+    assert set(json.loads(SEEDS.read_text("utf-8"))) <= TRIALS.keys()
+
+
+class Deep:
+    """In a front's place: how deep the deepest value was nested that it was sent."""
+
+    nested = 0
+
+    def open(self, text: str, uri: str) -> None:
+        """Its texts are not nested."""
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        for value in params.values():
+            depth = 0
+            while isinstance(value, list) and value:
+                value, depth = value[0], depth + 1
+            self.nested = max(self.nested, depth)
+
+    def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        self.notify(method, params)
+        return {}
+
+
+def test_a_revision_that_is_gone_is_not_named() -> None:
+    assert known("0" * 40) == known("0" * 40 + "-dirty") == known("no-revision") == UNKNOWN_REVISION
+    assert known(revision()) == revision()
 
 
 def test_a_run_goes_on_where_it_was_and_a_failure_is_tried_again(tmp_path: Path) -> None:
@@ -61,5 +115,9 @@ def test_a_run_goes_on_where_it_was_and_a_failure_is_tried_again(tmp_path: Path)
     page.write_text(f"Before\n\n{TABLE[0]}\nold\n{TABLE[1]}\n\nAfter\n")
     write_table(page, table(rows, "a machine", ["soak"]))
     text = page.read_text()
-    assert f"at {revision()}.\nNot run yet: soak.\n" in text
-    assert "| passes | things | 3 | 0 | p50 1 s |" in text and "old" not in text and text.endswith("\n\nAfter\n")
+    assert "Measured on " in text and ".\nNot run yet: soak.\n" in text
+    assert (
+        f"| passes | things | 3 | 0 | p50 1 s | {revision()} |" in text
+        and "old" not in text
+        and text.endswith("\n\nAfter\n")
+    )
