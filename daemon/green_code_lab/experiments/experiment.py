@@ -26,6 +26,7 @@ from green_code import __version__
 from green_code.engine.loading import Runtime
 from green_code.engine.measured_costs import processor_name
 from green_code.kernels.thread_pool import usable_cores
+from green_code.models.device import gpu_uuid
 from green_code_lab.evaluation.metrics import bootstrap_interval
 from green_code_lab.experiments.plots import Bars, Curves, draw, language_name
 
@@ -187,11 +188,17 @@ def provenance(runtime: Runtime, experiment: str, options: dict[str, object]) ->
         "experiment": experiment, "date": datetime.date.today().isoformat(), "command": _command(experiment, options),
         "commit": _commit(), "model": Path(runtime.model).name, "weights": runtime.weights,
         "machine": {
-            "processor": processor_name(), "gpu": torch.cuda.get_device_name() if runtime.decoder.gpu else None,
+            "processor": processor_name(), "gpu": _gpu_name(runtime.decoder.gpu),
             "cores": usable_cores(), "threads": torch.get_num_threads(), "compute": runtime.decoder.description,
             "torch": torch.__version__, "python": platform.python_version(), "system": platform.system(), "green_code": __version__,
         },
     }  # fmt: skip
+
+
+def _gpu_name(gpu: str | None) -> str | None:
+    """Of the card with a UUID; of another GPU its kind."""
+    cards = (torch.device("cuda", number) for number in range(torch.cuda.device_count()))
+    return next((torch.cuda.get_device_name(card) for card in cards if gpu_uuid(card) == gpu), gpu)
 
 
 def _command(experiment: str, options: dict[str, object]) -> str:

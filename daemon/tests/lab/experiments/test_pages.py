@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from green_code.engine.loading import Runtime
 from green_code.problems import Problem
 from green_code_lab.cli.experiments import EXPERIMENTS
+from green_code_lab.experiments import experiment
 from green_code_lab.experiments.experiment import (
     Experiment,
     Table,
     cell,
     interval_figure,
     mean_figure,
+    provenance,
     ratio_figure,
     rounded,
 )
@@ -135,3 +140,13 @@ def test_what_cannot_be_is_told(run: Run, tmp_path: Path) -> None:
         run("layers", tmp_path, "--data", tmp_path / "rows.jsonl")
     with pytest.raises(Problem, match="green-code train rollouts"):
         run("rewards", tmp_path, "--work", tmp_path)
+
+
+def test_a_page_names_the_card_that_computed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance(runtime, "layers", {})["machine"]["gpu"] is None
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda card: f"card {card.index}")
+    monkeypatch.setattr(experiment, "gpu_uuid", lambda card: f"GPU-{card.index}")
+    for gpu, name in (("GPU-1", "card 1"), ("mps", "mps")):
+        other: Any = SimpleNamespace(model="m", weights="", decoder=SimpleNamespace(gpu=gpu, description=""))
+        assert provenance(other, "layers", {})["machine"]["gpu"] == name
