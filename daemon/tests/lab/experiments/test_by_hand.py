@@ -54,7 +54,9 @@ def test_a_layers_figures_by_hand() -> None:
 def test_a_window_is_shared_by_its_units_and_a_meter_that_fails_is_told() -> None:
     readings = iter([1.0, 13.0, None, None])
     meter: Any = SimpleNamespace(source="rapl", read_joules=lambda: next(readings), describe=lambda: "a meter")  # fmt: skip
-    assert spend(meter, 0.0, lambda: 4).joules == 3
+    edges = list[str]()
+    assert spend(meter, 0.0, lambda: edges.append("work") or 4, lambda: edges.append("wait")).joules == 3
+    assert edges == ["wait", "work", "wait"], "a device's queued work belongs to its window"
     with pytest.raises(Problem, match="gave no readings"):
         spend(meter, 0.0, lambda: 4)
 
