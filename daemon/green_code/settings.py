@@ -56,7 +56,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("enabled", "boolean", True),
     Setting("suggestions", "string", "balanced", enum=tuple(STOPS)),
     Setting("adaptiveGate", "boolean", True),
-    Setting("threshold", "number", 0.8, minimum=0.5, maximum=1),
+    Setting("threshold", "number", 0.99, minimum=0.5, maximum=1),
     Setting("decoding", "string", "exact", enum=("exact", "fast", "full")),
     Setting("model", "string", "gemma-3-270m", scope="machine", most=4096),
     Setting("endpoint", "string", "", scope="machine", most=2048),

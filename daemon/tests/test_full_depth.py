@@ -23,8 +23,8 @@ from green_code_lab.lite.objective import hidden_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_model, pytest.mark.timeout(1200)]
 _AT_ONCE = 64  # positions of which the kernel is asked for the top token
-_SAME = 0.98
-"""Of the kernel's top tokens, at least. Those of our cards are printed; a rounding of 8 bits moves tokens that are nearly tied."""
+_SAME = 0.96
+"""Of the kernel's top tokens, at least: weights, states and keys of 8 bits move tokens that are nearly tied. The cards have the shares."""
 BUNDLES = sorted(path.parent.name for path in bundles_dir().glob(f"*/{MANIFEST}"))
 
 

@@ -135,8 +135,9 @@ def _print(one: dict[str, Any]) -> None:
         print("  training      none: at full depth it is the base model")
     if one["training"]["tokens"]:
         cost = one["training"]
-        spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""
-        print(f"  training      {cost['method']}, {cost['tokens'] / 1e6:.1f} M tokens{spent}")
+        known = cost["joules"] is not None
+        spent = f"{cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if known else "joules unknown"
+        print(f"  training      {cost['method']}, {cost['tokens'] / 1e6:.1f} M tokens, {spent}")
     for name, preset in one["presets"].items():
         figures = f"{preset['saving']:.0%} saved, edit similarity {preset['edit_similarity']:.1f}"
         if name in one["payback"]:

@@ -202,6 +202,7 @@ class GpuAndHost:
     source: Source = "nvml+rapl"
 
     def __init__(self, gpu: NvmlMeter, host: RaplMeter) -> None:
+        self.gpu = gpu
         self._parts: tuple[NvmlMeter, RaplMeter] = (gpu, host)
 
     def read_joules(self) -> float | None:
@@ -212,6 +213,13 @@ class GpuAndHost:
     def describe(self) -> str:
         """See `Meter`."""
         return " + ".join(part.describe() for part in self._parts)
+
+
+def own_part(meter: Meter) -> Meter | None:
+    """What a meter counts of one process's device alone, without what it counts of the whole machine; None: nothing."""
+    if isinstance(meter, GpuAndHost):
+        return meter.gpu
+    return None if isinstance(meter, RaplMeter) else meter
 
 
 class UnknownMeter:

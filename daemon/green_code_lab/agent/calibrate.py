@@ -24,7 +24,7 @@ from green_code_lab.evaluation.datasets import Row, line_rows
 from green_code_lab.evaluation.held_out import held_out_documents
 from green_code_lab.evaluation.parallel import Complete
 from green_code_lab.evaluation.run import evaluate, summarise
-from green_code_lab.evaluation.watch import Change, unlike_rows
+from green_code_lab.evaluation.watch import Change, record, unlike_rows
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 FULL_DEPTH = 1.0  # no probability is greater
@@ -64,7 +64,7 @@ def calibrate(
             scores = file_means(full, done, len(drawn[0]), seed)
             point["p_values"] = {name: p_value(*scores, loss) for name, loss in PRESETS.items()}
         change = Change.between(*([row["edit_similarity"] for row in each] for each in (full_unlike, done_unlike)))
-        point["unlike"] = {**change.record, "loses": change.loses}
+        point["unlike"] = {**record({"unlike": change})["unlike"], "loses": change.loses}
         for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])

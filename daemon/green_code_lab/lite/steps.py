@@ -38,6 +38,7 @@ from green_code_lab.corpus import open_corpus
 from green_code_lab.corpus.ngrams import write_ngrams
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
+from green_code_lab.lite.joules import total, whole
 from green_code_lab.lite.low_rank import merged
 from green_code_lab.lite.memory import USABLE, free_memory
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
@@ -122,8 +123,9 @@ def starting_point(found: Found, own: Bundle | None, served: Bundle | None, reci
 
 
 def _own(training: Mapping[str, Any], name: str) -> Any:
-    """A sum of a training record without the earlier runs."""
-    return training[name] - sum(run[name] for run in training["earlier"])
+    """A sum of a training record without the earlier runs; None where it is unknown."""
+    earlier = total([run[name] for run in training["earlier"]])
+    return None if None in (training[name], earlier) else training[name] - earlier
 
 
 def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[st
         "recipe": state["recipe"],
         "step": state["step"],
         "tokens": state["step"] * recipe.tokens_per_step + sum(run["tokens"] for run in earlier),
-        "joules": round(state["joules"] + sum(run["joules"] for run in earlier)),
+        "joules": whole(total([state["joules"], *(run["joules"] for run in earlier)])),
         "energy_source": state["energy_source"],
         "earlier": earlier,
         "corpus": corpus,
@@ -153,25 +155,29 @@ def export(job: Job, watch: Watch) -> None:
     corpus = job.corpus(recipe.tokens_per_step)
     checkpoint.check(job.lite_folder, state, recipe, job.subject)
     changed = merged(base, checkpoint.weights(job.lite_folder, state))
-    trained = {**base, **changed}
     new = job.bundle / f"{DELTA}.new"
     write_delta(base, changed, job.config.layers, new)
     if (job.bundle / DELTA).is_file() and same_delta(new, job.bundle / DELTA):
         new.unlink()
         log(f"{job.bundle} has these weights already")
         return
+    training, held_out = training_record(state, recipe, shards_of(job.corpus_folder)), dict[str, Scores]()
+
+    def add_scores(name: str, weights: Mapping[str, Tensor]) -> None:
+        decoder = Decoder.load(job.config, weights).to(_scoring_device(job.config))
+        held_out[name] = score(decoder, corpus, recipe.exits, MANIFEST_POSITIONS, job.vocabulary.bos)
+        for language, by in rounded(held_out[name], 3).items():
+            log(f"{name} {language} {by}")
+
+    add_scores("untouched", base)
+    add_scores("trained", {**base, **changed})
+    del changed  # a large model's layers would be held a third time
     delta = Delta(new)
     shipped = {**base, **{name: base[name] + torch.from_numpy(delta.read(name)) for name in delta.names}}
-    training = training_record(state, recipe, shards_of(job.corpus_folder))
-    training["held_out"] = {}
-    for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
-        decoder = Decoder.load(job.config, weights).to(_scoring_device(job.config))
-        scores = score(decoder, corpus, recipe.exits, MANIFEST_POSITIONS, job.vocabulary.bos)
-        training["held_out"][name] = scores
-        for language, by in rounded(scores, 3).items():
-            log(f"{name} {language} {by}")
+    add_scores("shipped", shipped)
+    training["held_out"] = held_out
     try:
-        _check_damage(job, training["held_out"])
+        _check_damage(job, held_out)
         training["watch"] = watch(job, base, shipped)
     except Problem:
         new.unlink()

@@ -29,6 +29,7 @@ from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite import checkpoint, progress
 from green_code_lab.lite.infilling import Infilling
+from green_code_lab.lite.joules import RunJoules, in_words, whole
 from green_code_lab.lite.low_rank import initial
 from green_code_lab.lite.memory import Layout, choose, free_memory, least, moment_bytes
 from green_code_lab.lite.monitors import Monitors, worst_rise
@@ -47,13 +48,13 @@ class Start:
 
     Attributes:
         weights: float32, a bundle's delta applied; None: the untouched ones.
-        step: the step of the recipe that they have reached. joules: what that took.
+        step: the step of the recipe that they have reached. joules: what that took; None: unknown.
         earlier: records of the runs before, for the bundle's manifest.
     """
 
     weights: Mapping[str, Tensor] | None
     step: int = 0
-    joules: float = 0.0
+    joules: float | None = 0.0
     earlier: Sequence[Mapping[str, Any]] = ()
 
 
@@ -161,15 +162,16 @@ class _Run:
         self._step_model: Any = self._objective if layout.shard else self._accelerator.prepare(self._objective)
         self._loads = self._main or not layout.shard
         self._windows = Windows(inputs.corpus, inputs.bos, inputs.infilling)
-        self._meter = pick_meter(gpu_uuid(device))
-        self._monitors, self._joules = Monitors(), inputs.start.joules
+        self._monitors, before = Monitors(), inputs.start.joules
         self._step = self._warm_from = inputs.start.step
         self._earlier = list(inputs.start.earlier)
         self._untouched: dict[str, float] | None = None
         dtype = torch.bfloat16 if half and recipe.rank is not None else torch.float32
         self._load(self._objective, inputs.base(dtype) if self._loads else None)
-        self._resume()
-        self._meter_start, self._others_joules = self._meter.read_joules() or 0.0, 0.0
+        if (about := checkpoint.load(run)) is not None:
+            self._resume(about)
+            before = about["joules"]
+        self._joules = RunJoules(pick_meter(gpu_uuid(device)), self._accelerator.is_local_main_process, before)
 
     def _choose(self, half: bool) -> Layout:
         """Raises Problem where no layout fits."""
@@ -196,14 +198,11 @@ class _Run:
 
         fill(module, None if weights is None else weight_of)
 
-    def _resume(self) -> None:
-        about = checkpoint.load(self._folder)
-        if about is None:
-            return
+    def _resume(self, about: Mapping[str, Any]) -> None:
         checkpoint.check(self._folder, about, self._recipe, self._inputs.subject)
         self._begin_moments()
         checkpoint.read(self._folder, about, self._tensors())
-        self._step, self._warm_from, self._joules = about["step"], about["warm_from"], about["joules"]
+        self._step, self._warm_from = about["step"], about["warm_from"]
         self._monitors, self._earlier = Monitors.from_json(about["monitors"]), about["earlier"]
         self._untouched = about["untouched"]
         self._report(f"resuming at step {self._step} of {self._recipe.steps}")
@@ -336,12 +335,13 @@ class _Run:
     def _add_scores(self, scores: Scores) -> None:
         if self._main:
             tokens, found = self._step * self._recipe.tokens_per_step, rounded(scores, 4)
-            row = {"tokens": tokens, "joules": round(self._spent()), "scores": found}
+            row = {"tokens": tokens, "joules": whole(self._joules.spent()), "scores": found}
             progress.add_row(self._folder, progress.SCORES, row)
 
     def _log(self, means: dict[int, list[float]], steps: int, seconds: float) -> None:
         recipe = self._recipe
         speed = recipe.tokens_per_step * steps / seconds
+        joules = self._joules.spent()
         losses = {str(depth): round(sum(v) / len(v), 3) for depth, v in sorted(means.items())}
         left = (recipe.steps - self._step) * recipe.tokens_per_step / speed
         row = {
@@ -351,30 +351,23 @@ class _Run:
             "tokens_per_second": round(speed),
             "seconds_left": round(left),
             "rate": self._rate(self._step - 1),
-            "joules": round(self._spent()),
-            "energy_source": self._meter.source,
+            "joules": whole(joules),
+            "energy_source": self._joules.source,
         }
         if self._main:
             progress.add_row(self._folder, progress.LOG, row)
         self._report(
-            f"step {self._step}/{recipe.steps}  {speed:.0f} tokens/s  {left / 60:.0f} min left  {self._spent() / 1000:.1f} kJ ({self._meter.source})  loss {losses}"
+            f"step {self._step}/{recipe.steps}  {speed:.0f} tokens/s  {left / 60:.0f} min left  {in_words(joules, self._joules.source)}  loss {losses}"
         )
 
-    def _own_joules(self) -> float:
-        """Of this process since it started. RAPL counts a whole machine, so one process a machine reads it."""
-        if self._meter.source == "rapl" and not self._accelerator.is_local_main_process:
-            return 0.0
-        return (self._meter.read_joules() or 0.0) - self._meter_start
-
     def _share_joules(self) -> None:
-        """Add up what the other processes have used; all must call this together."""
+        """All processes must call this together."""
         if self._accelerator.num_processes > 1:
-            own = torch.tensor(self._own_joules(), device=self._accelerator.device)
-            self._others_joules = float(self._accelerator.reduce(own, "sum")) - float(own)
+            self._joules.share(self._add_up)
 
-    def _spent(self) -> float:
-        """Joules of the whole run so far; those of other processes as of the last checkpoint or guard."""
-        return self._joules + self._own_joules() + self._others_joules
+    def _add_up(self, own: float) -> float:
+        part = torch.tensor(own, dtype=torch.float64, device=self._accelerator.device)
+        return float(self._accelerator.reduce(part, "sum"))
 
     def _save(self) -> None:
         self._share_joules()
@@ -383,8 +376,8 @@ class _Run:
             "warm_from": self._warm_from,
             "earlier": self._earlier,
             "subject": dict(self._inputs.subject),
-            "joules": self._spent(),
-            "energy_source": self._meter.source,
+            "joules": self._joules.spent(),
+            "energy_source": self._joules.source,
             "monitors": asdict(self._monitors),
             "untouched": self._untouched,
         }

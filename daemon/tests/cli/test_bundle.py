@@ -120,3 +120,6 @@ def test_payback_of_the_training(bundle: Path, capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     assert "1 kJ (estimate)" in printed
     assert "paid back after 3,334 completions" in printed
+    write_manifest(bundle, {**MANIFEST, "training": {**training, "joules": None, "energy_source": "unknown"}})
+    assert report(capsys)[1]["payback"] == {} and main(["bundle"]) == 0
+    assert "2.0 M tokens, joules unknown" in capsys.readouterr().out

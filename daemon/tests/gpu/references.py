@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from green_code.gpu.decoder import GpuDecoder
-from green_code.gpu.packing import HEAD as PREVIEW
 from green_code.gpu.packing import pack
 from green_code.gpu.weights import Weights
 from green_code.models.adapters import Adapters
-from green_code.models.bfloat16 import narrow, widen
 from green_code.models.config import ModelConfig, Rope
-from green_code.models.shapes import HEAD, weight_shapes
-from green_code.models.torch_decoder import Decoder
+from green_code.models.shapes import weight_shapes
 from green_code_lab.benchmark.gpu_check.stand_in import StandIn
 
 _BASE = ModelConfig(
@@ -70,21 +64,3 @@ def gpu_decoder(
     """On a stand-in of its own; blocks of 64 outputs, for each takes the interpreter as long as one of 16."""
     data, extras = pack(config, weights.items(), adapters, bits)
     return GpuDecoder(Weights.of(config, extras, bits, data, "cpu"), StandIn(), dtype, block=64)  # type: ignore[arg-type]
-
-
-def torch_decoder(decoder: GpuDecoder, weights: dict[str, np.ndarray]) -> Decoder:
-    """With what the weights of the GPU's stand for, and a head of its own, for its codes are others than the embedding's."""
-    own = decoder.weights
-
-    def values() -> Iterator[tuple[str, np.ndarray]]:
-        for name, weight in weights.items():
-            matrix = own.matrices.get(name.removesuffix(".weight"))
-            if weight.ndim == 1 or own.bits == 32:
-                yield name, weight
-            elif matrix is not None:
-                yield name, matrix.values(slice(None))[:, : weight.shape[1]].numpy()
-            else:
-                yield name, widen(narrow(weight))
-        yield HEAD, own.matrices[PREVIEW].values(slice(None))[:, : decoder.config.width].numpy()
-
-    return Decoder.load(replace(decoder.config, tied_head=False), dict(values()))

@@ -23,7 +23,8 @@ from green_code.models.tiny import TinySource
 from green_code.models.torch_decoder import Decoder
 from green_code.models.torch_format import TorchFormat
 from green_code.models.vocabulary import Vocabulary
-from tests.gpu.references import CONFIGS, gpu_decoder, random_weights, torch_decoder
+from green_code_lab.benchmark.gpu_check.correctness import dequantised
+from tests.gpu.references import CONFIGS, gpu_decoder, random_weights
 
 TOKENS = [3 + (7 * i) % 80 for i in range(24)]
 
@@ -38,7 +39,7 @@ def run_both(name: str, bits: int) -> None:
     config = CONFIGS[name]
     weights = random_weights(config)
     decoder = gpu_decoder(config, weights, bits)
-    one, other = KVCache(decoder), KVCache(torch_decoder(decoder, weights))
+    one, other = KVCache(decoder), KVCache(dequantised(decoder, weights))
     for cache in (one, other):
         cache.append(TOKENS[:6])
         cache.advance(5, 1)  # a prompt at the first exit
@@ -74,7 +75,7 @@ def test_a_prompt_in_pieces_attends_to_the_earlier_ones(name: str) -> None:
     config = CONFIGS[name]
     weights = random_weights(config)
     decoder = gpu_decoder(config, weights, 8)
-    one, other = KVCache(decoder), KVCache(torch_decoder(decoder, weights))
+    one, other = KVCache(decoder), KVCache(dequantised(decoder, weights))
     for cache in (one, other):
         for piece in (TOKENS[:2], TOKENS[2:19]):  # a graph's, and more rows than a graph has
             cache.append(piece)
@@ -181,7 +182,7 @@ def test_in_bfloat16_states_stay_near() -> None:
     config = CONFIGS["gemma3"]
     weights = random_weights(config)
     decoder = gpu_decoder(config, weights, 8, dtype=torch.bfloat16)
-    one, other = KVCache(decoder), KVCache(torch_decoder(decoder, weights))
+    one, other = KVCache(decoder), KVCache(dequantised(decoder, weights))
     for cache in (one, other):
         cache.append(TOKENS[:3])
         cache.advance(2, 2)

@@ -51,7 +51,7 @@ async def test_a_completion_its_acceptance_and_its_explanation(editor: Editor) -
     await editor.until(lambda: editor.energies and editor.energies[-1]["session"]["accepted"] == 1)
     energy = editor.energies[-1]
     assert energy["today"]["completions"] == 1 and energy["last_exits"] == [6, 12]
-    assert energy["threshold"] == 0.8 and energy["model"] == "fake" and energy["today"]["source"] == "estimate"
+    assert energy["threshold"] == 0.99 and energy["model"] == "fake" and energy["today"]["source"] == "estimate"
     report = await editor.call(messages.LSP_REPORT)
     assert report["today"]["shown"] == report["today"]["accepted"] == 1
     assert report["by_language"][0]["language"] == "python"

@@ -75,7 +75,7 @@ def send_energy() -> None:
         "layers_total": LAYERS,
         "model": settings.get("model", ""),
         "last_exits": exits,
-        "threshold": settings.get("threshold", 0.8),
+        "threshold": settings.get("threshold", 0.99),
         "agreement": {"checks": 20, "agreed": 11, "calibrated": 0.8, "raised_to": 0.6},
         "on_battery": True,
     }

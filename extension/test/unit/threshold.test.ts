@@ -222,7 +222,7 @@ describe('the stops', () => {
     expect(rest('full').map(({ mode }) => mode)).toEqual(['exact']); // as in the menu
     const [mode, threshold] = rest('fast');
     expect(mode).toMatchObject({ mode: 'exact', detail: t('mode.exactDetail') });
-    expect(threshold).toEqual({ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: '0.80' });
+    expect(threshold).toEqual({ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: '0.99' });
   });
 });
 

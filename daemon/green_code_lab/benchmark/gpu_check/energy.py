@@ -43,7 +43,8 @@ def run(where: Where) -> list[dict[str, Any]]:
         Problem: the model cannot be used, or the card has no counter.
     """
     runtime = _runtime(where)
-    meter, decoder = pick_meter(where.gpu), runtime.decoder
+    decoder = runtime.decoder
+    meter = pick_meter(decoder.gpu)
     seconds = SHORT_WINDOW_SECONDS if where.is_card else 0.0
 
     def measured(name: str, work: Callable[[], int]) -> dict[str, Any]:

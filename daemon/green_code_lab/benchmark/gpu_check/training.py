@@ -14,7 +14,9 @@ import torch
 from green_code.engine.assumed_costs import costs_of
 from green_code.models.shapes import weight_shapes
 from green_code.models.torch_decoder import Decoder
-from green_code_lab.agent import supervised
+from green_code_lab.agent import ppo, supervised
+from green_code_lab.agent.environment import ExitEnvironment
+from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.prices import token_prices
 from green_code_lab.agent.rollouts import Rollouts
 from green_code_lab.benchmark.gpu_check.where import Where
@@ -24,12 +26,12 @@ from green_code_lab.lite import checkpoint
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.trainer import TrainingInputs, train
 
-_STEPS = 3
+_STEPS, _UPDATES = 3, 2
 _CHUNK = 16
 
 
 def run(where: Where) -> list[dict[str, Any]]:
-    """A row for LITE, and one for the agent."""
+    """A row for LITE, and two for agents: by supervision and by PPO."""
     config = where.shape(SHAPES["Llama-3.2-3B"])
     if not where.is_card:
         config = replace(config, layers=4, windows=(None,) * 4, ropes=config.ropes[:1] * 4)
@@ -59,7 +61,7 @@ def run(where: Where) -> list[dict[str, Any]]:
     assert changed, "nothing was learned"
     lite["peak, GB"] = peak
     print(lite, flush=True)
-    return [lite, _agent(where, Decoder.load(config, trained), exits[0], tokens)]
+    return [lite, *_agent(where, Decoder.load(config, trained), exits[0], tokens)]
 
 
 @torch.inference_mode()
@@ -77,21 +79,29 @@ def _states(where: Where, decoder: Decoder, tokens: np.ndarray, depth: int) -> t
     return states, early, final
 
 
-def _agent(where: Where, decoder: Decoder, depth: int, tokens: np.ndarray) -> dict[str, Any]:
-    rows = 512 if where.is_card else 32
-    states, early, final = _states(where, decoder, tokens[:rows], depth)
-    layers, chunks = decoder.config.layers, rows // _CHUNK
+def _agent(where: Where, decoder: Decoder, depth: int, tokens: np.ndarray) -> list[dict[str, Any]]:
+    count = 512 if where.is_card else 32
+    states, early, final = _states(where, decoder, tokens[:count], depth)
+    layers, chunks = decoder.config.layers, count // _CHUNK
     unit = states / np.sqrt(np.square(states).mean(-1, keepdims=True) + 1e-6)
     rollouts = Rollouts(
-        (depth,), layers, unit[:, None].astype(np.float16), early[:, None], np.zeros((rows, 1), np.float16), np.ones((rows, 1), np.float16),
-        np.full(rows, layers), final, final, np.arange(chunks + 1) * _CHUNK, np.zeros(chunks, np.int64), np.arange(chunks) % 2 == 0,
-        np.zeros(rows, np.int64),
+        (depth,), layers, unit[:, None].astype(np.float16), early[:, None], np.zeros((count, 1), np.float16), np.ones((count, 1), np.float16),
+        np.full(count, layers), final, final, np.arange(chunks + 1) * _CHUNK, np.zeros(chunks, np.int64), np.arange(chunks) % 2 == 0,
+        np.zeros(count, np.int64),
     )  # fmt: skip
     prices = token_prices(costs_of(decoder.config, has_svd_head=False).prices, layers, 1.0)
     begin = time.perf_counter()
-    arguments = replace(supervised.Arguments(), steps=_STEPS, batch=rows, rounds=1, documents=4)
+    arguments = replace(supervised.Arguments(), steps=_STEPS, batch=count, rounds=1, documents=4)
     network = supervised.train(rollouts, prices, None, arguments)
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
-    row = {"what": "agent", "steps": _STEPS, "seconds": time.perf_counter() - begin}
-    print(row, flush=True)
-    return row
+    rows = [{"what": "agent, supervised", "steps": _STEPS, "seconds": time.perf_counter() - begin}]
+    environments, begin = 16 if where.is_card else 4, time.perf_counter()
+    ppo_arguments = replace(ppo.Arguments(), environments=environments, steps=_CHUNK, updates=_UPDATES, critic_alone=0)
+    typing = draw_typing(rollouts, environments, _UPDATES, ppo_arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = ExitEnvironment(rollouts, prices, typing, None)
+        trained = ppo.train(environment, replace(ppo_arguments, kl_limit=None), Path(folder) / "log", report=print)
+    assert all(torch.isfinite(parameter).all() for parameter in trained.parameters())
+    rows.append({"what": "agent, PPO", "steps": _UPDATES, "seconds": time.perf_counter() - begin})
+    print(*rows, sep="\n", flush=True)
+    return rows

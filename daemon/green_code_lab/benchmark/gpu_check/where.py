@@ -13,6 +13,7 @@ from torch import Tensor
 from green_code.gpu.decoder import GpuDecoder
 from green_code.gpu.graphs import CudaMachine, Machine
 from green_code.gpu.packing import Part
+from green_code.gpu.support import best_card
 from green_code.gpu.weights import Weights
 from green_code.kernels.packing import Extras
 from green_code.models.config import ModelConfig
@@ -35,7 +36,8 @@ class Where:
     def here(cls) -> Where:
         if why_no_card() is not None:
             return cls(None, StandIn)
-        device = torch.device("cuda", 0)
+        device = torch.device("cuda", best_card("cuda"))
+        torch.cuda.set_device(device)
         return cls(torch.cuda.get_device_name(device), partial(CudaMachine, device), gpu_uuid(device))
 
     @property

@@ -74,7 +74,7 @@ export const steps = [
       await until('settings.json has fast decoding', () => workbench.userSetting('greenCode.decoding') === 'fast');
       await frame.locator('#threshold').waitFor();
       await frame.locator('#on-fast').waitFor();
-      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
+      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.99');
       assert.equal(await nameOf(frame.locator('#threshold')), text('threshold.exitThreshold'));
     },
   },
