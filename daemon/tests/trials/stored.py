@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 from green_code.energy.export import export
@@ -40,11 +39,11 @@ def ledger(plan: Plan) -> Outcome:
         database.execute("BEGIN")
         database.executemany(insert, _old_rows(days))
         database.execute("COMMIT")
-    before_bytes, (_, before_seconds) = path.stat().st_size, _timed(path)
+    before_bytes = path.stat().st_size
     opened = Ledger(path)
     opened.report()  # waits until they are summed up
     opened.close()
-    report, seconds = _timed(path)
+    report = read_report(path)
     written = export(read_rows(path), exported)
     if written > groups:
         outcome.failures.append(f"the export has {written:,} rows of {groups:,} days, languages and models")
@@ -56,7 +55,7 @@ def ledger(plan: Plan) -> Outcome:
         outcome.failures.append(f"the report has {total:,} completions")
     outcome.figures = (
         f"{written:,} rows are left, file {_mebibytes(before_bytes)} → {_mebibytes(path.stat().st_size)}, "
-        f"report {before_seconds:.1f} → {seconds:.2f} s, export {_mebibytes(size)}"
+        f"export {_mebibytes(size)}, report {size_of_report / 2**10:.0f} KiB"
     )
     return outcome
 
@@ -70,12 +69,6 @@ def _old_rows(days: int) -> Iterator[tuple[Any, ...]]:
         for number in range(ROWS_OF_A_DAY):
             language, model = number % LANGUAGES, number // LANGUAGES % MODELS
             yield f"{day}-{number}", at, f"language {language}", f"model {model}", *rest
-
-
-def _timed(path: Path) -> tuple[Any, float]:
-    """A report, and its seconds."""
-    began = time.monotonic()
-    return read_report(path), time.monotonic() - began
 
 
 def _mebibytes(size: int) -> str:

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { t } from '../../src/l10n';
 import { UNCALIBRATED, type Calibration } from '../../src/threshold/calibration';
 import { scaleMessage, stateMessage } from '../../src/threshold/messages';
-import { energy, snapshot, suggestions } from './samples';
+import { defaults, energy, snapshot, suggestions } from './samples';
 
 const ROOT = path.join(import.meta.dirname, '../../..');
 
@@ -87,7 +87,7 @@ describe('the page of the threshold view', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
   const curve = [{ threshold: 0.6, saving: 0.3, quality: 0.94 }, { threshold: 1, saving: 0.1, quality: 1 }];
-  const state = stateMessage(snapshot(), curve);
+  const state = stateMessage(snapshot({ settings: { ...defaults, threshold: 0.8 } }), curve);
   const fast = { ...state, decoding: 'fast' };
 
   function open(calibration: Calibration = UNCALIBRATED) {

@@ -147,7 +147,7 @@ describe('the details', () => {
     const { tooltip } = present(snapshot({ energy, status: status('ready'), settings: { ...defaults, decoding } }));
     expect(tooltip).toContain(mode);
     expect(tooltip).toContain(`[${other}](command:greenCode.switchMode)`);
-    expect(tooltip.includes('Threshold: 0.80.')).toBe(decoding === 'fast');
+    expect(tooltip.includes('Threshold: 0.99.')).toBe(decoding === 'fast');
     expect(tooltip.includes(t('status.lastCompletion', { average: '13.0', each: '9, 18, 12' }))).toBe(decoding === 'fast');
   });
 

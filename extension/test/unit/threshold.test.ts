@@ -204,7 +204,7 @@ describe('the stops', () => {
   });
 
   const offered = (decoding: Decoding) =>
-    stopChoices({ ...UNCALIBRATED, suggestions, curve: [{ threshold: 0.6, saving: 0.3, quality: 0.9 }, { threshold: 1, saving: 0, quality: 1 }] }, { ...defaults, suggestions: 'sure', decoding });
+    stopChoices({ ...UNCALIBRATED, suggestions, curve: [{ threshold: 0.6, saving: 0.3, quality: 0.9 }, { threshold: 1, saving: 0, quality: 1 }] }, { ...defaults, threshold: 0.8, suggestions: 'sure', decoding });
 
   it('are offered first in the quick pick, the current one marked, with what was measured', () => {
     const all = offered('exact').slice(0, 3);
@@ -222,7 +222,7 @@ describe('the stops', () => {
     expect(rest('full').map(({ mode }) => mode)).toEqual(['exact']); // as in the menu
     const [mode, threshold] = rest('fast');
     expect(mode).toMatchObject({ mode: 'exact', detail: t('mode.exactDetail') });
-    expect(threshold).toEqual({ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: '0.99' });
+    expect(threshold).toEqual({ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: '0.80' });
   });
 });
 
@@ -339,7 +339,7 @@ describe('the view', () => {
   });
 
   it('has what fast mode would give at the threshold that is set, or nothing without a calibration', () => {
-    expect(stateMessage(snapshot(), curve)).toMatchObject({ decoding: 'exact', expected: 'Expected in Fast mode: 34% less energy, 99% of the accuracy.' });
+    expect(stateMessage(snapshot({ settings: { ...defaults, threshold: 0.8 } }), curve)).toMatchObject({ decoding: 'exact', expected: 'Expected in Fast mode: 34% less energy, 99% of the accuracy.' });
     expect(stateMessage(snapshot(), []).expected).toBe('');
   });
 
