@@ -62,12 +62,12 @@ def test_a_session_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("platform", [Unix, MacOS, Windows])
-def test_the_readme_names_the_folders_that_remain_on_each_platform(
+def test_the_guide_names_the_folders_that_remain_on_each_platform(
     platform: type[PlatformDirsABC], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the class that platformdirs takes there; this machine is only one of them."""
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
-    removal = readme[readme.index("**To remove it**") :].partition("\n\n")[0]
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "use.md").read_text("utf-8")
+    removal = guide[guide.index("Uninstall the extension") :].partition("\n\n")[0]
     named = re.findall(r"(?:~|%LOCALAPPDATA%)[\w./\\ ]*?green-code", removal)
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
