@@ -16,10 +16,10 @@ import pytest_asyncio
 import torch
 
 from green_code.engine import devices
+from green_code.engine.back_off import FIRST_BACK_OFF_SECONDS
 from green_code.engine.device_losses import RESTART_SECONDS
 from green_code.engine.device_room import fit
 from green_code.engine.devices import SLOW_SECONDS, assumed_seconds, choose_device, keep_measured, read_measured
-from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.engine.interfaces import DeviceProblem
 from green_code.engine.loading import load_runtime
 from green_code.gpu import reserve

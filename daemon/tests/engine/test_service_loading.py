@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from green_code.engine import service
-from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
+from green_code.engine.back_off import FIRST_BACK_OFF_SECONDS
 from green_code.problems import Problem
 from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime
 from tests.engine.service_rig import Rig, complete, reason_of, until
