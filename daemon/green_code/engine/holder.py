@@ -10,17 +10,17 @@ Must not know: connections, the ledger, other models, or torch.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 from green_code.endpoints import is_endpoint
+from green_code.engine.back_off import BackOff
 from green_code.engine.device_losses import DeviceLosses
 from green_code.engine.interfaces import REMOTE, DeviceProblem, EndpointProblem, LoadRuntime, Runtime
+from green_code.engine.load_thread import load_in_thread
 from green_code.engine.loaded_model import LoadedModel
 from green_code.engine.model_status import ModelStatus
 from green_code.engine.requests import Job, Wanted
@@ -30,8 +30,6 @@ from green_code.problems import Problem, retrieve_exception, too_large
 
 log = logging.getLogger(__name__)
 
-FIRST_BACK_OFF_SECONDS: Final = 2.0
-LAST_BACK_OFF_SECONDS: Final = 60.0
 STALLED_SECONDS: Final = 120.0
 """Requests stop waiting for a model whose loading has made no progress for this long."""
 
@@ -58,19 +56,6 @@ class Shared:
     on_released: Callable[[LoadedModel], None] = lambda _: None
 
 
-class _Failure:
-    """Why a model or a device could not be used, and when to try again."""
-
-    def __init__(self, problem: Problem, now: float, before: _Failure | None) -> None:
-        self.problem = problem
-        self.wait_seconds = FIRST_BACK_OFF_SECONDS
-        if before is not None:
-            self.wait_seconds = min(2 * before.wait_seconds, LAST_BACK_OFF_SECONDS)
-        if isinstance(problem, EndpointProblem):
-            self.wait_seconds = max(self.wait_seconds, problem.wait_seconds)
-        self.retry_at = now + self.wait_seconds
-
-
 class ModelHolder:
     """Its methods are called on the event loop."""
 
@@ -93,10 +78,8 @@ class ModelHolder:
         self._progress_at = shared.clock()
         self._reloading: asyncio.Task[None] | None = None
         self._changed = False
-        self._failure: _Failure | None = None
-        self._past_failure: _Failure | None = None  # before it was loaded, with no completion since
-        self._device_failure: _Failure | None = None
-        self._past_device_failure: _Failure | None = None  # of a device that has loaded the model since
+        self._back_off = BackOff(shared.clock)
+        self._device_back_off = BackOff(shared.clock)
         self._shadow: tuple[str, ShadowChecks] | None = None
         self.device_lost = False
         """Whether the device cannot be used again before the engine has been restarted."""
@@ -147,7 +130,7 @@ class ModelHolder:
 
     def begin(self) -> None:
         """Start loading without waiting, unless the model is loaded or loading, or has just failed."""
-        if self.loaded is None and not self.loading and not self._failed_lately():
+        if self.loaded is None and not self.loading and not self._back_off.waits:
             self._start()
 
     async def ready(self) -> LoadedModel:
@@ -158,13 +141,13 @@ class ModelHolder:
         """
         while True:
             if self.loaded is not None:
-                if self._device_failure is not None and self._device_is_due and not self._is_reloading:
+                if self._device_back_off.problem is not None and self._device_is_due and not self._is_reloading:
                     self._changed = True
                     self._reload()
                 return self.loaded
             if not self.loading:
-                if (failed := self._failed_lately()) is not None:
-                    raise Problem(failed.problem.reason, str(failed.problem))
+                if (failed := self._back_off.problem) is not None and self._back_off.waits:
+                    raise Problem(failed.reason, str(failed))
                 self._start()
             assert self._ready is not None
             loaded = await asyncio.shield(self._ready)
@@ -190,7 +173,7 @@ class ModelHolder:
         Jobs use the old one meanwhile. If the bundle is refused, the old one stays, and the status says why. A model whose
         loading failed may be tried again at once.
         """
-        self._failure = None
+        self._back_off.retry()
         if self.loaded is not None or self.loading:
             log.info("the bundle of %s changed", self.name)
             self._changed = True  # the current loading may have read the bundle before the change
@@ -210,7 +193,8 @@ class ModelHolder:
 
     def try_again(self) -> None:
         """What it failed for has changed: the next request does not wait."""
-        self._failure = self._past_failure = None
+        self._back_off.retry()
+        self._back_off.worked()
 
     async def compute(self, loaded: LoadedModel, job: Job) -> CompletionResult | None:
         """Run a job on the compute thread, after those queued before it.
@@ -224,7 +208,7 @@ class ModelHolder:
             if self.loaded is loaded:
                 self.evict(problem)
             raise
-        self._past_failure = None
+        self._back_off.worked()
         if loaded.runtime.device not in ("cpu", REMOTE):
             self._shared.losses.serves()
         return result
@@ -257,9 +241,6 @@ class ModelHolder:
         return self._compute.submit(loaded.close)
 
     # --- loading ------------------------------------------------------------------------------------------
-    def _failed_lately(self) -> _Failure | None:
-        return self._failure if self._failure is not None and self._clock() < self._failure.retry_at else None
-
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
@@ -278,13 +259,13 @@ class ModelHolder:
                 ready.set_exception(problem)
             self._note_failure(problem)
             return
-        self._past_failure, self._failure = self._failure or self._past_failure, None
+        self._back_off.recovered()
         self.loaded = loaded = self._with_checks(runtime)
         if not ready.done():
             ready.set_result(loaded)
-        if (failure := self._device_failure) is not None:
-            text = f"{failure.problem} {self.name} runs on the processor; {self._shared.losses.outlook}"
-            self.status.set("ready", text, None, failure.problem.reason)
+        if (failed := self._device_back_off.problem) is not None:
+            text = f"{failed} {self.name} runs on the processor; {self._shared.losses.outlook}"
+            self.status.set("ready", text, None, failed.reason)
         else:
             self._show_ready(loaded, f"{self.name} is ready")
         self._shared.on_loaded(self)
@@ -300,7 +281,7 @@ class ModelHolder:
                 log.error("%s cannot be used", problem.device, exc_info=problem)
                 self._note_device(problem)
             else:
-                self._device_loaded()
+                self._device_back_off.recovered()
                 return runtime
         return await self._load_in_thread("cpu")
 
@@ -315,28 +296,20 @@ class ModelHolder:
         return LoadedModel(self.wanted, runtime, self._shadow[1], self._clock)
 
     def _note_failure(self, problem: Problem) -> None:
-        self._failure = _Failure(problem, self._clock(), self._failure or self._past_failure)
+        self._back_off.failed(problem)
         self.status.set("error", str(problem), None, problem.reason)
 
     def _note_device(self, problem: DeviceProblem) -> None:
-        before = self._device_failure or self._past_device_failure
         if problem.lost:
             self.device_lost = True
             self._shared.losses.lost()
-        self._device_failure = _Failure(problem, self._clock(), before)
-
-    def _device_loaded(self) -> bool:
-        """Forget the device's failure, but not for how long it is left alone if it fails again; returns whether there was one."""
-        if (failure := self._device_failure) is None:
-            return False
-        self._device_failure, self._past_device_failure = None, failure
-        return True
+        self._device_back_off.failed(problem)
 
     @property
     def _device_is_due(self) -> bool:
         """Whether the device may be tried now."""
-        failure = self._device_failure
-        return failure is None or (not self.device_lost and self._clock() >= failure.retry_at)
+        back_off = self._device_back_off
+        return back_off.problem is None or not (self.device_lost or back_off.waits)
 
     @property
     def _is_reloading(self) -> bool:
@@ -372,50 +345,24 @@ class ModelHolder:
             return
         self.release()
         self.loaded = self._with_checks(runtime)
-        again = (
-            f"runs on {runtime.device} again" if self._device_loaded() else "was loaded again with its changed bundle"
-        )
+        on_device_again = self._device_back_off.problem is not None
+        self._device_back_off.recovered()
+        again = f"runs on {runtime.device} again" if on_device_again else "was loaded again with its changed bundle"
         self._show_ready(self.loaded, f"{self.name} {again}")
 
     def _load_in_thread(self, device: str, quiet: bool = False) -> asyncio.Future[Runtime]:
-        """Load on a daemon thread: loading that hangs does not keep the process alive."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Runtime] = loop.create_future()
         self._progress_at = self._clock()
 
-        def show(state: State, sentence: str, fraction: float | None) -> None:
+        def progress(state: State, sentence: str, fraction: float | None) -> None:
             self._progress_at = self._clock()
             if not quiet:
                 self.status.set(state, sentence, fraction, None)
 
-        def progress(state: State, sentence: str, fraction: float | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(show, state, sentence, fraction)
-
-        def make_room(size: int) -> None:
+        async def make_room(size: int) -> None:
             if not quiet:
-                asyncio.run_coroutine_threadsafe(self._shared.make_room(self, size), loop).result()
+                await self._shared.make_room(self, size)
 
-        def finish(runtime: Runtime | None, error: BaseException | None) -> None:
-            if future.done():
-                if runtime is not None:
-                    runtime.close()
-            elif runtime is not None:
-                future.set_result(runtime)
-            else:
-                future.set_exception(error or RuntimeError("the loader returned nothing"))
-
-        def work() -> None:
-            runtime, error = None, None
-            try:
-                runtime = self._shared.load(self.name, progress, device, make_room)
-            except BaseException as caught:
-                error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(finish, runtime, error)
-
-        threading.Thread(target=work, name="load-model", daemon=True).start()
-        return future
+        return load_in_thread(self._shared.load, self.name, device, progress, make_room)
 
 
 def _as_problem(model: str, error: Exception) -> Problem:

@@ -1,9 +1,7 @@
 """The engine's service: answers the link's methods with the models that its peers ask for.
 
 The newest request of a session supersedes its older ones; a request of a peer that disconnects is cancelled; every request
-is answered. A model's status goes to its peers on each change. Energy goes at most once a second to each peer that has completed
-something, with that peer's totals and last completion. While there is no request, shadow checks may run (shadow.py), and costs that
-are assumed are measured, in pieces.
+is answered. What peers are told unasked is in notifications.py, what is computed while there is no request in idle_work.py.
 Must not know: sockets and frames (link), how a model computes (interfaces.py), or torch.
 """
 
@@ -12,39 +10,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
-import psutil
-
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
 from green_code.engine.device_losses import RESTART_SECONDS, DeviceLosses
 from green_code.engine.holder import ModelHolder
-from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
+from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, IdleLadder
 from green_code.engine.idle_draw import IdleDraw
+from green_code.engine.idle_work import IdleWork
 from green_code.engine.interfaces import DeviceProblem, LoadRuntime
-from green_code.engine.ledger_rows import check_row, energy_message, idle_row, ledger_row
+from green_code.engine.ledger_rows import idle_row, ledger_row
 from green_code.engine.loaded_model import LoadedModel
-from green_code.engine.model_status import UNLOADED
 from green_code.engine.models import Models
+from green_code.engine.notifications import Notifications
 from green_code.engine.peers import Peer
 from green_code.engine.requests import REFUSAL_TEXTS, Job, Wanted
 from green_code.engine.shadow import Candidate
 from green_code.gpu.reserve import leave_free
 from green_code.link import messages
-from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus
+from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
 log = logging.getLogger(__name__)
-
-ENERGY_SECONDS: Final = 1.0
-"""Shortest time between two energy messages."""
 
 IDLE_BOOKING_SECONDS: Final = 300.0
 """Between two rows of what a device drew because a model is resident."""
@@ -78,7 +71,9 @@ class Service:
         self._ledger = ledger
         self._stop = stop
         self._losses = DeviceLosses(losses, clock)
-        self._models = Models(load, self._losses, self._send_status, clock, on_released=self._released)
+        self._models = Models(
+            load, self._losses, lambda holder: self.notifications.send_status(holder), clock, on_released=self._released
+        )
         self._clock = clock
         self._ladder = IdleLadder(clock)
         self._idle_draw = IdleDraw(clock)
@@ -86,14 +81,10 @@ class Service:
         self._peers: dict[Connection, Peer] = {}
         self._newest: dict[str, Job] = {}
         self._work: set[asyncio.Task[None]] = set()
-        self._check: Job | None = None
-        self._checking: asyncio.Task[None] | None = None
-        self._measuring: asyncio.Task[None] | None = None
-        self._energy_timer: asyncio.TimerHandle | None = None
-        self._energy_sent_at = float("-inf")
-        self._sending_energy: asyncio.Task[None] | None = None
-        self._ledger_problem: str | None = None
-        self._untold: str | None = None  # what no peer has been told of it yet
+        self.notifications = Notifications(self._models, ledger, self._peers)
+        self._idle_work = IdleWork(
+            self._models, self._ladder, self._peers, self._work, self._store, self.notifications.send_status
+        )
 
     # --- link.server.Handler ------------------------------------------------------------------------------
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
@@ -107,7 +98,7 @@ class Service:
             with contextlib.suppress(Problem):  # the first request will get it
                 wanted = Wanted(model, params.get("device", "auto"))
                 self._models.use(connection, peer.window, wanted).begin()
-        return self.status(connection)["state"]
+        return self.notifications.status(connection)["state"]
 
     def request(self, connection: Connection, request_id: int, method: str, params: dict[str, Any]) -> Awaitable[Any]:
         """Begin to answer one of the methods of docs/protocol.md."""
@@ -119,7 +110,7 @@ class Service:
             return loop.run_in_executor(None, self._ledger.report)
         answer = loop.create_future()
         if method == messages.STATUS:
-            answer.set_result(self.status(connection))
+            answer.set_result(self.notifications.status(connection))
         elif method == messages.SHUTDOWN:
             log.info("shutdown requested")
             loop.call_soon(self._stop)
@@ -140,19 +131,19 @@ class Service:
             self._ledger.show(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_shown(characters))
-                self._schedule_energy()
+                self.notifications.schedule_energy()
         elif method == messages.ACCEPTED:
             row_id, characters = params["id"], params.get("characters")
             self._ledger.accept(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_accepted(characters))
-                self._schedule_energy()
+                self.notifications.schedule_energy()
         elif method == messages.RETAINED:
             row_id = params["id"]
             self._ledger.retain(row_id)
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
-                self._schedule_energy()
+                self.notifications.schedule_energy()
         elif method == messages.API_KEY:
             origin, api_key = params["endpoint"], params["api_key"]
             if self._api_keys.get(origin, "") != api_key:
@@ -182,8 +173,7 @@ class Service:
             )
         holder = self._models.use(connection, peer.window, Wanted(params["model"], params["device"]))
         job = peer.jobs[request_id] = Job(connection, params)
-        if self._check is not None:
-            self._check.refuse("superseded")
+        self._idle_work.end_check("superseded")
         session = params["session"]
         if (older := self._newest.get(session)) is not None:
             older.refuse("superseded")
@@ -248,34 +238,13 @@ class Service:
         peer = self._peers.get(owner) if isinstance(owner, Connection) else None
         if peer is not None:
             peer.add(row)
-        self._schedule_energy()
+        self.notifications.schedule_energy()
         return peer
 
-    # --- shadow checks ------------------------------------------------------------------------------------
-    def _begin_check(self, holder: ModelHolder, loaded: LoadedModel) -> None:
-        """Repeat a completion with full depth's tokens, if one is due; the next request interrupts it."""
-        if self._check is not None or (candidate := loaded.shadow.due(self._ladder.idle_seconds)) is None:
-            return
-        if candidate.owner in self._peers:
-            self._check = Job(candidate.owner, candidate.at_full_depth())
-            check = self._run_check(holder, loaded, candidate, self._check)
-            self._checking = asyncio.get_running_loop().create_task(check)
-
-    async def _run_check(self, holder: ModelHolder, loaded: LoadedModel, candidate: Candidate, job: Job) -> None:
-        try:
-            result = None if loaded.closed else await holder.compute(loaded, job)
-        except Exception:
-            log.exception("a shadow check failed")
-            return
-        finally:
-            self._check = None
-        if result is None:
-            return
-        loaded.shadow.spent(result["energy_joules"])
-        if result["reason"] not in REFUSAL_TEXTS:
-            loaded.shadow.checked(candidate, result)
-        result["id"] = new_id()
-        self._store(check_row(job.params, result), job.owner)
+    # --- models -------------------------------------------------------------------------------------------
+    def bundles_changed(self, names: set[str]) -> None:
+        """Bundles of these names changed on disk."""
+        self._models.bundles_changed(names)
 
     def _released(self, loaded: LoadedModel) -> None:
         """Add what its card drew until now: the model may be the last one there."""
@@ -287,86 +256,6 @@ class Service:
         for model, joules in self._idle_draw.book(models, least_seconds):
             self._store(idle_row(model, joules), None)
 
-    # --- costs --------------------------------------------------------------------------------------------
-    def _begin_measuring(self, holder: ModelHolder, loaded: LoadedModel) -> None:
-        """Measure what work costs, if that is assumed and the machine is idle; the next request interrupts it."""
-        if not loaded.measurable or self._ladder.idle_seconds < MEASURE_SECONDS:
-            return
-        if self._measuring is None or self._measuring.done():
-            self._measuring = asyncio.get_running_loop().create_task(self._measure(holder, loaded))
-
-    async def _measure(self, holder: ModelHolder, loaded: LoadedModel) -> None:
-        while loaded.measurable and not (self._work or self._models.shared.on_battery()):
-            await holder.measure(loaded, lambda: bool(self._work))
-        if not loaded.runtime.costs_assumed:
-            log.info("measured what work costs: %s", loaded.runtime.energy_source)
-            self._send_status(holder)
-
-    # --- status and energy --------------------------------------------------------------------------------
-    def status(self, connection: Connection | None = None) -> EngineStatus:
-        """The whole status, as a peer sees it: that of its model; for others, of the model that was asked for last."""
-        return self._status_of(self._models.of(connection))
-
-    def _status_of(self, holder: ModelHolder | None) -> EngineStatus:
-        message = holder.status.message if holder is not None else UNLOADED
-        notice = self._ledger.problem if self._ledger.in_memory else None
-        if notice and message["reason"] is None and message["state"] in ("ready", "busy"):
-            message = {**message, "message": notice, "reason": "cache_unwritable"}
-        loaded = holder.loaded if holder is not None else None
-        return EngineStatus(
-            **message,
-            model=loaded.name if loaded else None,
-            layers_total=loaded.runtime.layers_total if loaded else 0,
-            exits=list(loaded.runtime.exits) if loaded else [],
-            resident_bytes=_resident_bytes(),
-            agreement=loaded.shadow.agreement if loaded else None,
-            costs_assumed=loaded is not None and loaded.runtime.costs_assumed,
-            device=loaded.runtime.device if loaded else "",
-            reads_snippets=loaded is not None and loaded.runtime.reads_snippets,
-        )
-
-    def _send_status(self, holder: ModelHolder) -> None:
-        """To the peers that see this model's."""
-        whole = self._status_of(holder)
-        for peer in tuple(self._peers):
-            if self._models.of(peer) is holder:
-                peer.notify(messages.STATUS, whole)
-
-    def _schedule_energy(self) -> None:
-        if self._energy_timer is None:
-            loop = asyncio.get_running_loop()
-            wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
-            self._energy_timer = loop.call_later(wait_seconds, self._begin_energy)
-
-    def _begin_energy(self) -> None:
-        self._energy_timer = None
-        self._energy_sent_at = asyncio.get_running_loop().time()
-        self._sending_energy = asyncio.get_running_loop().create_task(self._send_energy())
-
-    async def _send_energy(self) -> None:
-        today = await asyncio.to_thread(self._ledger.today)
-        self._check_ledger()
-        for connection, peer in tuple(self._peers.items()):
-            if peer.last is not None:
-                agreement = self.status(connection)["agreement"]
-                connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, peer.last))
-
-    def _check_ledger(self) -> None:
-        """Tell the peers once what is wrong with the ledger, or the next peer if there is none. The status says it while rows wait."""
-        if (problem := self._ledger.problem) != self._ledger_problem:
-            self._ledger_problem = self._untold = problem
-            for peer in tuple(self._peers):
-                peer.notify(messages.STATUS, self.status(peer))
-        if self._untold is not None and self._peers:
-            warning = messages.WarningMessage(message=self._untold)
-            for peer in tuple(self._peers):
-                peer.notify(messages.WARNING, warning)
-            self._untold = None
-
-    def bundles_changed(self, names: set[str]) -> None:
-        """Bundles of these names changed on disk."""
-        self._models.bundles_changed(names)
-
     # --- life ---------------------------------------------------------------------------------------------
     async def watch_idleness(self) -> None:
         """Check for idleness until cancelled."""
@@ -376,7 +265,7 @@ class Service:
 
     def idle_tick(self) -> None:
         """Take the steps of the idle ladder that are due; end if the last peer disconnected some time ago."""
-        self._check_ledger()
+        self.notifications.check_ledger()
         for holder in self._models:
             holder.check_progress()
         self._models.release_unused()
@@ -395,8 +284,7 @@ class Service:
             return
         for holder in self._models:
             if (loaded := holder.loaded) is not None:
-                self._begin_check(holder, loaded)
-                self._begin_measuring(holder, loaded)
+                self._idle_work.begin(holder, loaded)
         for step in self._ladder.due():
             log.info("idle: %s", step)
             if step == "exit":
@@ -413,15 +301,6 @@ class Service:
         for peer in self._peers.values():
             for job in tuple(peer.jobs.values()):
                 job.refuse("engine_lost")
-        if self._check is not None:
-            self._check.refuse("engine_lost")
-        if self._energy_timer is not None:
-            self._energy_timer.cancel()
+        self._idle_work.end_check("engine_lost")
+        self.notifications.close()
         self._models.stop()
-
-
-def _resident_bytes() -> int | None:
-    try:
-        return int(psutil.Process(os.getpid()).memory_info().rss)
-    except psutil.Error:
-        return None

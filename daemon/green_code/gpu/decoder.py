@@ -18,20 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from green_code.gpu.buffers import GpuBuffers
-from green_code.gpu.control import (
-    BOUND,
-    CAPACITY,
-    EXIT,
-    KEYS,
-    PENDING,
-    POSITIONS,
-    ROWS,
-    ROWS_AT_MOST,
-    START,
-    STATES,
-    VALUES,
-    WORDS,
-)
+from green_code.gpu.control import POSITIONS, ROWS_AT_MOST
+from green_code.gpu.control_ring import ControlRing
 from green_code.gpu.exit_probability import GpuExitProbability
 from green_code.gpu.graphs import Graph, Launcher, Machine
 from green_code.gpu.kernels_norm import embed_rows
@@ -44,7 +32,6 @@ from green_code.models.shapes import POSITIONS as LEARNED
 from green_code.models.torch_block import softcapped
 
 ROW_BUCKETS: Final = (1, 2, 4, 8, 16)
-_RING = 64  # control blocks on the host; the device may be so many calls behind
 _PREFILL_ROWS = 256
 
 
@@ -92,8 +79,7 @@ class GpuDecoder:
         self._products: dict[int, HeadScratch] = {1: self._head}
         self._graphs: dict[Any, Graph] = {}
         self._keep: list[object] = []
-        self._ring = machine.on_host(_RING, 2, WORDS, dtype=torch.int64)
-        self._words, self._told = self._ring.numpy(), 0
+        self._ring = ControlRing(machine, self.plan.control)
         self._results = machine.on_host(ROWS_AT_MOST, 4, dtype=torch.float32)
         self._state = machine.on_host(self.config.width, dtype=torch.float32)
         self._waiting: _Span | None = None
@@ -124,7 +110,7 @@ class GpuDecoder:
         self._graphs.clear()
         self._rows.clear()
         self._waiting = None
-        del self.weights, self.plan, self._head, self._products
+        del self.weights, self.plan, self._ring, self._head, self._products
         if self.device.type == "cuda":
             with contextlib.suppress(RuntimeError):  # the card is lost
                 torch.cuda.empty_cache()
@@ -132,7 +118,7 @@ class GpuDecoder:
     def synchronise(self) -> None:
         """See `Backend`."""
         self._flush()
-        self._wait()
+        self._ring.wait()
 
     def new_buffers(self, capacity: int) -> GpuBuffers:
         """See `Backend`."""
@@ -163,7 +149,7 @@ class GpuDecoder:
             )  # fmt: skip
 
         graph = self._graph(("embed", rows), body) if few else None
-        self._tell(own, start, count, positions=tokens if few else ())
+        self._ring.tell(own, start, count, positions=tokens if few else ())
         body(self.machine.launch) if graph is None else graph.replay()
 
     def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
@@ -177,7 +163,7 @@ class GpuDecoder:
         if not 1 <= first <= last <= self.config.layers:
             raise ValueError(f"layers {first} … {last} of {self.config.layers}")
         if stop - start > ROWS_AT_MOST:
-            self._tell(own, start, stop - start)
+            self._ring.tell(own, start, stop - start)
             scratch = self._scratch(stop - start, 1)
             self.plan.prefill(self.machine.launch, first, last, scratch, start, (own.keys, own.values))
         elif stop > start:
@@ -197,7 +183,7 @@ class GpuDecoder:
                     self.plan.keys_values(launch, layer, scratch, propagated)
 
             graph = self._graph(("keys and values", first, last, scratch.rows, propagated), body) if few else None
-            self._tell(own, begin, rows)
+            self._ring.tell(own, begin, rows)
             body(self.machine.launch) if graph is None else graph.replay()
 
     def top_tokens(
@@ -220,7 +206,7 @@ class GpuDecoder:
             span = waiting if fused else None
             pending = question.pending[at : at + ROWS_AT_MOST] if question is not None else ()
             self._run(span, own, some, depth, asked, question, pending)
-            self._wait()
+            self._ring.wait()
             found = self._results.numpy()[: len(some)].tolist()
             # Behind the first batch, earlier rows may have paid for pending positions that this one does not know of: the host asks.
             known = asked is not None and at == 0
@@ -242,7 +228,7 @@ class GpuDecoder:
     def state(self, buffers: Buffers, position: int) -> np.ndarray:
         """See `Backend`."""
         self.machine.launch.copy(self._state, self._states(buffers, position, position + 1)[0])
-        self._wait()
+        self._ring.wait()
         return np.array(self._state.numpy())
 
     def states(self, buffers: Buffers, start: int, stop: int) -> np.ndarray:
@@ -295,7 +281,7 @@ class GpuDecoder:
         graph = self._graph((layers, depth if self._has_lens(depth) else 0, rows, id(classifier)), body, classifier)
         start, count = (0, 0) if span is None else (span.start, span.rows)
         index, bound = (0, 0.0) if question is None else (question.index, question.bound)
-        self._tell(own, start, count, positions, pending, index, bound)
+        self._ring.tell(own, start, count, positions, pending, index, bound)
         graph.replay()
 
     def _flush(self) -> None:
@@ -309,47 +295,16 @@ class GpuDecoder:
             (span.first, span.last, rows, splits),
             lambda launch: self.plan.layers(launch, span.first, span.last, scratch, splits),
         )
-        self._tell(span.buffers, span.start, span.rows)
+        self._ring.tell(span.buffers, span.start, span.rows)
         graph.replay()
 
     def _graph(self, key: Any, body: Callable[[Launcher], None], kept: object = None) -> Graph:
         """`kept`: must live as long as the graph."""
         if key not in self._graphs:
-            self._words[self._slot()] = 0  # no rows: what runs while a graph is recorded writes nothing
-            self._send()
+            self._ring.tell_nothing()  # what runs while a graph is recorded must not write
             self._graphs[key] = self.machine.record(body)
             self._keep.append(kept)
         return self._graphs[key]
-
-    def _tell(
-        self, buffers: GpuBuffers, start: int, count: int, positions: Sequence[int] = (), pending: Sequence[int] = (), index: int = 0,
-        bound: float = 0.0,
-    ) -> None:  # fmt: skip
-        """Send the control block: a span over `count` positions from `start` on, and what is read behind it."""
-        words = self._words[self._slot()]
-        states, keys, values = buffers.addresses
-        for part, rows in zip(words, (count, len(positions)), strict=True):
-            part[STATES.value], part[KEYS.value], part[VALUES.value] = states, keys, values
-            part[CAPACITY.value], part[START.value], part[ROWS.value] = buffers.capacity, start, rows
-        words[1, EXIT.value], words[1, BOUND.value] = index, int(np.float32(bound).view(np.int32))
-        words[1, POSITIONS.value : POSITIONS.value + len(positions)] = positions
-        words[1, PENDING.value : PENDING.value + len(pending)] = pending
-        self._send()
-
-    def _slot(self) -> int:
-        """The next one of the ring; the device has read it."""
-        self._told += 1
-        if self._told == _RING:
-            self._wait()
-        return self._told
-
-    def _send(self) -> None:
-        self.machine.launch.copy(self.plan.control, self._ring[self._told])
-
-    def _wait(self) -> None:
-        """Until the device has done everything, so that it has read the whole ring."""
-        self.machine.synchronise()
-        self._told = 0
 
     def _scratch(self, rows: int, splits: int) -> Scratch:
         """For so many rows; a prefill's is not kept for each number of them."""

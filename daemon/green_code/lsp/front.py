@@ -30,16 +30,15 @@ from green_code.link.messages import (
 from green_code.lsp import guards
 from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
-from green_code.lsp.dismissed import Dismissed
 from green_code.lsp.documents import Document, Encoding, Span, with_newlines
 from green_code.lsp.explain import NOTHING_YET, Asked, Detail, explain, last_completion
+from green_code.lsp.feedback import Feedback
 from green_code.lsp.gate import Decision, Gate
-from green_code.lsp.gate_features import OutcomeHistory, Place, features
+from green_code.lsp.gate_features import Place, features
 from green_code.lsp.insertion import Insertion, fit
 from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.open_documents import OpenDocuments
-from green_code.lsp.outcomes import Outcomes, Shown
-from green_code.lsp.retention import RetentionWatch
+from green_code.lsp.outcomes import Shown
 from green_code.lsp.selected_entry import SETTLED_SECONDS, SelectedEntry
 from green_code.lsp.spot import Spot
 from green_code.lsp.suggestion import Cursor, Suggestion, suggestion_of
@@ -80,11 +79,10 @@ class Front:
         self._supervisor = supervisor(self._engine_status, self._engine_energy, self._engine_warning)
         self._on_battery = on_battery or Battery()
         self.documents = OpenDocuments()
-        self._retention = RetentionWatch(self.documents.lines_of, self._supervisor.retained)
         self._gate = Gate(chance or random.Random(), warn, clock)
-        self._outcomes = Outcomes(self._characters_accepted, self._outcome_known, lambda shown: self._ahead.cancel())
-        self._history = OutcomeHistory()
-        self._dismissed = Dismissed()
+        self._feedback = Feedback(
+            self._supervisor, self._gate, self.documents.lines_of, on_gone=lambda shown: self._ahead.cancel()
+        )
         # The last one that was shown, and the text after the cursor there.
         self._current: tuple[Suggestion, str] | None = None
         self._ahead = Ahead(self._supervisor.complete, self._on_battery)
@@ -128,20 +126,18 @@ class Front:
         if span is None:
             document.replace(text)
             entry.forget()
-            self._outcomes.close_document(uri)
+            self._feedback.outcomes.close_document(uri)
         else:
             start = document.locate(span.start_line, span.start_units)
             end = document.locate(span.end_line, span.end_units)
             edit = document.apply(span, text)
             entry.follow(edit)
-            self._retention.follow(uri, edit)
-            self._outcomes.change(uri, start, end, with_newlines(text), edit, now)
-            self._dismissed.follow(uri, edit)
+            self._feedback.change(uri, start, end, with_newlines(text), edit, now)
 
     def close_document(self, uri: str) -> None:
         """A document was closed."""
         self.documents.close(uri)
-        self._outcomes.close_document(uri)
+        self._feedback.outcomes.close_document(uri)
 
     # --- completions --------------------------------------------------------------------------------------
     async def complete(
@@ -187,7 +183,7 @@ class Front:
         if not result["text"]:
             self._gate.learn(inputs, taken=False)
             return None
-        fitted = fit(result["text"], cursor.spot, is_read=self._outcomes.is_visible(result["id"]))
+        fitted = fit(result["text"], cursor.spot, is_read=self._feedback.outcomes.is_visible(result["id"]))
         if isinstance(fitted, Insertion):
             result = {**result, "text": fitted.text}
         if found is None:
@@ -239,7 +235,7 @@ class Front:
         if self._current is None or not cursor.automatic or cursor.beside_list:
             return None
         shown, suffix = self._current
-        rest = self._outcomes.rest(shown["id"], cursor.entry.document.uri, (cursor.line, cursor.index))
+        rest = self._feedback.outcomes.rest(shown["id"], cursor.entry.document.uri, (cursor.line, cursor.index))
         if not rest.strip() or suffix != cursor.params["suffix"]:
             return None
         fitted = fit(rest, cursor.spot, is_read=True)
@@ -249,11 +245,11 @@ class Front:
 
     async def _is_kept_back(self, cursor: Cursor, result: CompletionResult) -> bool:
         """Whether a suggestion is not shown: it was rejected here, or it was held back until the text was another."""
-        if self._dismissed.has(cursor.entry.document.uri, cursor.line, cursor.spot.before, result["text"]):
+        if self._feedback.rejected.has(cursor.entry.document.uri, cursor.line, cursor.spot.before, result["text"]):
             self._outcome = ("dismissed", "")
             return True
         held = self._debounce.held_seconds(self._clock(), result["confidence"])
-        if held <= 0 or self._outcomes.is_visible(result["id"]):
+        if held <= 0 or self._feedback.outcomes.is_visible(result["id"]):
             return False
         try:
             return await self._overtaken(cursor, held)
@@ -274,7 +270,7 @@ class Front:
         """What the gate sees at a cursor, or behind a suggestion's text there."""
         entry, suffix, breaks = cursor.entry, cursor.params["suffix"], text.count("\n")
         line = cursor.line + breaks
-        history = self._history.at(entry.document.uri, line, cursor.params["prefix"] + text, self._clock())
+        history = self._feedback.history.at(entry.document.uri, line, cursor.params["prefix"] + text, self._clock())
         place = entry.place(cursor.spot.lines, cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
@@ -296,7 +292,7 @@ class Front:
             since=self._clock(),
         )
         is_current = entry.changes == cursor.changes and not cursor.beside_list
-        if self._outcomes.show(shown, is_current):
+        if self._feedback.outcomes.show(shown, is_current):
             self._last = last_completion(params, result)
         if is_current and self._told_shown != shown.row_id:  # once, not for each rest while it is typed along
             self._told_shown = shown.row_id
@@ -310,7 +306,7 @@ class Front:
             params,
             result,
             place=lambda: features(self._place(cursor, result["text"])),
-            is_visible=lambda: self._outcomes.is_visible(shown.row_id),
+            is_visible=lambda: self._feedback.outcomes.is_visible(shown.row_id),
             keep=entry.recent.add,
         )
 
@@ -330,27 +326,22 @@ class Front:
 
     # --- what becomes of suggestions ----------------------------------------------------------------------
     def accepted(self, row_id: str, characters: int | None = None) -> None:
-        """The user accepted a suggestion: so many characters of it, or all that is left."""
-        self._outcomes.accept(row_id, characters, self._clock())
+        """See `Feedback.accepted`."""
+        self._feedback.accepted(row_id, characters, self._clock())
 
     def dismissed(self) -> None:
-        """The user pressed Escape on the visible suggestion."""
-        if (shown := self._outcomes.dismiss(self._clock())) is not None:
-            self._reject(shown, by_hand=True)
+        """See `Feedback.dismissed`."""
+        self._feedback.dismissed(self._clock())
 
-    def _reject(self, shown: Shown, by_hand: bool = False) -> None:
-        before = (shown.before + shown.text[: shown.at]).rpartition("\n")[2]
-        self._dismissed.add(shown.uri, shown.position(shown.at)[0], before, shown.text[shown.at :], by_hand)
+    # --- the window ---------------------------------------------------------------------------------------
+    def explain(self) -> Explanation:
+        """Why the last request gave nothing, or what it gave."""
+        asked = Asked(self._asked[0], self._clock() - self._asked[1]) if self._asked else None
+        return explain(*self._outcome, asked, self._last)
 
-    def _characters_accepted(self, shown: Shown, characters: int) -> None:
-        self._supervisor.accepted(shown.row_id, characters)
-        self._retention.accept(shown.row_id, shown.uri, shown.line, shown.before + shown.text[: shown.counted])
-
-    def _outcome_known(self, shown: Shown, taken: bool, now: float) -> None:
-        self._gate.learn(shown.inputs, taken)
-        self._history.record(shown.uri, shown.line, shown.prefix, taken, now)
-        if not taken:
-            self._reject(shown)
+    async def report(self) -> Report:
+        """The energy report."""
+        return await self._supervisor.report()
 
     async def reset_gate(self) -> bool:
         """Forget what the gate has learned about this user; returns whether there was anything.
@@ -362,16 +353,6 @@ class Front:
             return self._gate.reset()
         except OSError as error:
             raise Problem("cache_unwritable", f"What the gate has learned cannot be deleted: {error}.") from error
-
-    # --- the window ---------------------------------------------------------------------------------------
-    def explain(self) -> Explanation:
-        """Why the last request gave nothing, or what it gave."""
-        asked = Asked(self._asked[0], self._clock() - self._asked[1]) if self._asked else None
-        return explain(*self._outcome, asked, self._last)
-
-    async def report(self) -> Report:
-        """The energy report."""
-        return await self._supervisor.report()
 
     async def begin(self) -> None:
         """The editor accepts notifications: show the state, and start the engine unless completions are off or paused."""
@@ -392,7 +373,7 @@ class Front:
 
     async def close(self) -> None:
         """The window closes."""
-        self._retention.close()
+        self._feedback.close()
         self._ahead.cancel()
         self._gate.close()
         await self._supervisor.close()

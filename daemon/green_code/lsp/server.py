@@ -1,7 +1,7 @@
 """The language server of `green-code lsp`: connects pygls's features to a Front.
 
-It replaces pygls's document handlers by the front's own documents (see documents.py), and its reading loop by one that no input makes
-deaf (see wire.py). `exit` ends that loop instead of raising SystemExit inside it.
+It replaces pygls's document handlers (see document_sync.py), and its reading loop by one that no input makes deaf (see wire.py).
+`exit` ends that loop instead of raising SystemExit inside it.
 Must not know: guards, prompts, the engine, or torch.
 """
 
@@ -11,23 +11,23 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any, BinaryIO, cast
-from urllib.parse import unquote
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol, lsp_method
+from pygls.protocol import lsp_method
 
 from green_code import __version__
 from green_code.link import messages
 from green_code.link.checks import checked
 from green_code.link.messages import StatusMessage, WindowEnergy
 from green_code.lsp import wire
-from green_code.lsp.documents import Encoding, Span, uri_path
+from green_code.lsp.document_sync import DocumentSync, folder_path
+from green_code.lsp.documents import Encoding, Span
 from green_code.lsp.front import Front
 from green_code.lsp.selected_entry import SelectedEntry
 from green_code.problems import Problem, shown
@@ -44,12 +44,12 @@ WARNINGS_AT_MOST = 10
 """Of the settings that cannot be used."""
 
 
-class FrontProtocol(LanguageServerProtocol):
+class FrontProtocol(DocumentSync):
     """pygls's protocol with the front's documents and a clean exit."""
 
-    @property
-    def _front_server(self) -> FrontServer:
-        return cast(FrontServer, self._server)
+    def front(self) -> Front:
+        """See `DocumentSync`."""
+        return cast(FrontServer, self._server).front
 
     def _handle_cancel_notification(self, msg_id: Any) -> None:
         """pygls's, for what can be a request's id."""
@@ -60,75 +60,7 @@ class FrontProtocol(LanguageServerProtocol):
     def lsp_exit(self, *args: Any) -> Generator[Any, Any, None]:
         """End the reading loop after this message; the status is 0 if `shutdown` came before."""
         yield from ()
-        self._front_server.leave(0 if self._shutdown else 1)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
-    def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams) -> None:
-        """Open the document in the front."""
-        item = params.text_document
-        self._front_server.front.open(item.uri, item.language_id, item.text)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
-    def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> None:
-        """Apply the edits in their order."""
-        self._apply(params.text_document.uri, params.content_changes)
-
-    def _apply(self, uri: str, changes: Sequence[types.TextDocumentContentChangeEvent]) -> None:
-        for change in changes:
-            span = None
-            if isinstance(change, types.TextDocumentContentChangePartial):
-                start, end = change.range.start, change.range.end
-                span = Span(start.line, start.character, end.line, end.character)
-            self._front_server.front.change(uri, span, change.text)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
-    def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> None:
-        """Close the document in the front."""
-        self._front_server.front.close_document(params.text_document.uri)
-
-    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_OPEN)
-    def lsp_notebook_document__did_open(self, params: types.DidOpenNotebookDocumentParams) -> None:
-        """Open the cells and the notebook in the front."""
-        self._open_cells(params.cell_text_documents)
-        notebook = params.notebook_document
-        self._front_server.front.documents.open_notebook(notebook.uri, [cell.document for cell in notebook.cells])
-
-    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
-    def lsp_notebook_document__did_change(self, params: types.DidChangeNotebookDocumentParams) -> None:
-        """Apply changes of the cells' order, then those of their texts."""
-        if (changes := params.change.cells) is None:
-            return
-        if (structure := changes.structure) is not None:
-            for closed in structure.did_close or ():  # first: a cell whose language changed is closed and opened
-                self._front_server.front.close_document(closed.uri)
-            self._open_cells(structure.did_open or ())
-            array = structure.array
-            cells = [cell.document for cell in array.cells or ()]
-            self._front_server.front.documents.change_cells(
-                params.notebook_document.uri, array.start, array.delete_count, cells
-            )
-        for content in changes.text_content or ():
-            self._apply(content.document.uri, content.changes)
-
-    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
-    def lsp_notebook_document__did_close(self, params: types.DidCloseNotebookDocumentParams) -> None:
-        """Close the cells and the notebook in the front."""
-        for cell in params.cell_text_documents:
-            self._front_server.front.close_document(cell.uri)
-        self._front_server.front.documents.close_notebook(params.notebook_document.uri)
-
-    def _open_cells(self, cells: Sequence[types.TextDocumentItem]) -> None:
-        for cell in cells:
-            self._front_server.front.open(cell.uri, cell.language_id, cell.text)
-
-    @lsp_method(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
-    def lsp_workspace__did_change_workspace_folders(self, params: types.DidChangeWorkspaceFoldersParams) -> None:
-        """Follow the folders, for excludedFiles."""
-        folders = self._front_server.front.workspace_folders
-        for folder in params.event.removed:
-            if (path := _path(folder.uri)) in folders:
-                folders.remove(path)
-        folders.extend(_path(folder.uri) for folder in params.event.added)
+        cast(FrontServer, self._server).leave(0 if self._shutdown else 1)
 
 
 class FrontServer(LanguageServer):
@@ -264,7 +196,7 @@ def make_server() -> FrontServer:
         folders = [folder.uri for folder in params.workspace_folders or []]
         if not folders and params.root_uri:
             folders = [params.root_uri]
-        server.front.workspace_folders = [_path(uri) for uri in folders]
+        server.front.workspace_folders = [folder_path(uri) for uri in folders]
         encoding = server.workspace.position_encoding
         server.front.encoding = cast(Encoding, getattr(encoding, "value", encoding) or "utf-16")
         options = plain(params.initialization_options)
@@ -395,7 +327,3 @@ def _registers_server_commands(client: types.ClientCapabilities) -> bool:
     start fail. Such an editor declares dynamic registration of commands; others only send them back.
     """
     return bool(get_capability(client, "workspace.execute_command.dynamic_registration", False))
-
-
-def _path(uri: str) -> str:
-    return unquote(uri_path(uri))

@@ -16,10 +16,10 @@ import pytest_asyncio
 import torch
 
 from green_code.engine import devices
+from green_code.engine.back_off import FIRST_BACK_OFF_SECONDS
 from green_code.engine.device_losses import RESTART_SECONDS
 from green_code.engine.device_room import fit
 from green_code.engine.devices import SLOW_SECONDS, assumed_seconds, choose_device, keep_measured, read_measured
-from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.engine.interfaces import DeviceProblem
 from green_code.engine.loading import load_runtime
 from green_code.gpu import reserve
@@ -178,10 +178,10 @@ async def test_where_a_device_fails_the_processor_serves_until_the_back_off_has_
     setattr(loader, failure, False)
     gpu_rig.now += FIRST_BACK_OFF_SECONDS + 1
     await complete(client, device="cuda")
-    await until(lambda: gpu_rig.service.status()["device"] == "cuda")
+    await until(lambda: gpu_rig.service.notifications.status()["device"] == "cuda")
     assert loader.devices == ["cuda", "cpu", "cuda"]
     await complete(client, device="cuda")
-    assert "cannot" not in gpu_rig.service.status()["message"]
+    assert "cannot" not in gpu_rig.service.notifications.status()["message"]
 
 
 @pytest.mark.asyncio
@@ -196,7 +196,7 @@ async def test_a_device_that_fails_again_is_left_alone_for_longer(gpu_rig: Rig) 
     await asyncio.sleep(0.05)
     gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
     await complete(client, device="cuda")
-    assert len(loader.devices) == 3 and gpu_rig.service.status()["device"] == "cpu"
+    assert len(loader.devices) == 3 and gpu_rig.service.notifications.status()["device"] == "cpu"
     gpu_rig.now += FIRST_BACK_OFF_SECONDS
     await complete(client, device="cuda")
     await until(lambda: len(loader.devices) == 4)
@@ -210,7 +210,7 @@ async def test_a_device_that_loads_but_fails_again_is_left_alone_for_longer(gpu_
     await complete(client, device="cuda")
     gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
     await complete(client, device="cuda")
-    await until(lambda: gpu_rig.service.status()["device"] == "cuda")
+    await until(lambda: gpu_rig.service.notifications.status()["device"] == "cuda")
     await complete(client, device="cuda")
     assert loader.devices == ["cuda", "cpu"] * 2
     gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
@@ -230,7 +230,7 @@ async def test_a_device_is_tried_again_once_however_many_requests_there_are(gpu_
     for _ in range(3):
         await complete(client, device="cuda")
     loader.loaded.set()
-    await until(lambda: gpu_rig.service.status()["device"] == "cuda")
+    await until(lambda: gpu_rig.service.notifications.status()["device"] == "cuda")
     await asyncio.sleep(0.05)
     assert loader.devices == ["cuda", "cpu", "cuda"]
 
@@ -305,7 +305,7 @@ async def test_where_a_card_is_full_other_documents_lose_their_caches_first(gpu_
     runtime = loader.runtimes[0]
     runtime.new_session = lambda: FullSession(runtime)  # type: ignore[method-assign]
     assert (await complete(client, session="b", device="cuda"))["text"]
-    assert loader.devices == ["cuda"] and gpu_rig.service.status()["device"] == "cuda"  # type: ignore[attr-defined]
+    assert loader.devices == ["cuda"] and gpu_rig.service.notifications.status()["device"] == "cuda"  # type: ignore[attr-defined]
 
 
 @pytest.mark.asyncio

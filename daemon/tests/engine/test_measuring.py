@@ -159,7 +159,7 @@ async def test_costs_are_measured_while_idle_and_a_request_does_not_wait(rig: Ri
     rig.now += MEASURE_SECONDS
     rig.service.idle_tick()
     await until(runtime.measuring.is_set)
-    assert rig.service.status()["costs_assumed"]
+    assert rig.service.notifications.status()["costs_assumed"]
     assert (await complete(client))["text"], "although the piece never ends by itself"
     assert runtime.pieces == 0
     await until(lambda: not rig.service._work)
@@ -195,4 +195,4 @@ async def test_a_failed_measurement_is_not_repeated(rig: Rig, monkeypatch: pytes
         rig.now += MEASURE_SECONDS
         rig.service.idle_tick()
         await asyncio.sleep(0.05)
-    assert len(tries) == 1 and rig.service.status()["costs_assumed"]
+    assert len(tries) == 1 and rig.service.notifications.status()["costs_assumed"]

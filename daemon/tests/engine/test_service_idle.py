@@ -22,7 +22,7 @@ async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
     rig.now += idle.RELEASE_SECONDS - idle.TRIM_SECONDS
     rig.service.idle_tick()
     await until(runtime.closed.is_set)
-    assert not rig.stopped.is_set() and rig.service.status()["model"] is None
+    assert not rig.stopped.is_set() and rig.service.notifications.status()["model"] is None
     await complete(client)
     assert len(rig.loader.runtimes) == 2, "a released model comes back"
     await until(lambda: not rig.service._work)

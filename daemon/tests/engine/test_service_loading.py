@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from green_code.engine import service
-from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
+from green_code.engine import notifications
+from green_code.engine.back_off import FIRST_BACK_OFF_SECONDS
 from green_code.problems import Problem
 from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime
 from tests.engine.service_rig import Rig, complete, reason_of, until
@@ -40,7 +40,10 @@ async def test_a_failed_load_is_reported_and_tried_again_after_a_pause(rig: Rig)
     rig.loader.problem = Problem("model_missing", "The model is not installed. Install it.")
     rig.loader.loaded.set()
     assert await reason_of(complete(client)) == "model_missing"
-    assert rig.service.status()["state"] == "error" and rig.service.status()["reason"] == "model_missing"
+    assert (
+        rig.service.notifications.status()["state"] == "error"
+        and rig.service.notifications.status()["reason"] == "model_missing"
+    )
     assert await reason_of(complete(client)) == "model_missing"
     assert rig.loader.calls == ["fake"], "within the back-off nothing is loaded"
     rig.service.bundles_changed({"fake"})
@@ -75,7 +78,7 @@ async def test_a_request_is_answered_although_nobody_can_be_told_of_its_loading(
     client = await rig.client()
     rig.open_gates()
     with monkeypatch.context() as patch:
-        patch.setattr(service, "_resident_bytes", no_memory)
+        patch.setattr(notifications, "_resident_bytes", no_memory)
         assert await asyncio.wait_for(reason_of(complete(client)), WAIT_SECONDS) == "no_memory"
     rig.now += FIRST_BACK_OFF_SECONDS
     assert (await asyncio.wait_for(complete(client), WAIT_SECONDS))["text"]
@@ -128,8 +131,8 @@ async def test_a_bundle_that_lost_its_manifest_leaves_the_one_in_use(rig: Rig, m
     monkeypatch.setattr(FakeRuntime, "bundle", "")
     rig.loader.runtimes[0].bundle = "fake"
     rig.service.bundles_changed({"fake"})
-    await until(lambda: rig.service.status()["reason"] == "bundle_invalid")
-    assert "is gone" in rig.service.status()["message"]
+    await until(lambda: rig.service.notifications.status()["reason"] == "bundle_invalid")
+    assert "is gone" in rig.service.notifications.status()["message"]
     await until(rig.loader.runtimes[1].closed.is_set)
     assert (await complete(client, "again"))["text"] and rig.loader.runtimes[0].started[-1] == "again"
 
@@ -141,8 +144,8 @@ async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
     await complete(client)
     rig.loader.problem = Problem("bundle_invalid", "The sha256 differs. Fetch it again.")
     rig.service.bundles_changed({"fake"})
-    await until(lambda: rig.service.status()["reason"] == "bundle_invalid")
-    status = rig.service.status()
+    await until(lambda: rig.service.notifications.status()["reason"] == "bundle_invalid")
+    status = rig.service.notifications.status()
     assert status["state"] == "ready" and "stays" in status["message"] and status["model"] == "fake"
     assert (await complete(client))["text"]
     assert not rig.loader.runtimes[0].closed.is_set()

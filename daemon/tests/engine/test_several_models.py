@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from green_code.engine import idle, models
-from green_code.engine.holder import LAST_BACK_OFF_SECONDS, STALLED_SECONDS
+from green_code.engine.back_off import LAST_BACK_OFF_SECONDS
+from green_code.engine.holder import STALLED_SECONDS
 from green_code.link import messages
 from green_code.problems import Problem
 from tests.engine.fake_runtime import WAIT_SECONDS

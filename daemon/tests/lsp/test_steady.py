@@ -103,7 +103,7 @@ def test_a_suggestion_beside_the_list_comes_from_memory(monkeypatch: pytest.Monk
     assert len(window.engine.requests) == 1, "it goes on with the entry"
     assert beside("apply")["text"] == "ly(f)"
     assert window.engine.requests[1]["prefix"] == "items.apply"
-    assert window.front._outcomes.is_visible("row"), "the document has no entry yet"
+    assert window.front._feedback.outcomes.is_visible("row"), "the document has no entry yet"
     assert selected_entry.SETTLED_SECONDS > 0
 
 

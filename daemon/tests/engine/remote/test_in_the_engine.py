@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
+from green_code.engine.back_off import FIRST_BACK_OFF_SECONDS
 from green_code.engine.remote.runtime import connect
 from green_code.link import messages
 from green_code.problems import Problem
