@@ -1,4 +1,6 @@
-"""The back-off after a failure: what has failed is left alone for a while, for longer each time it fails again before it has worked.
+"""The back-off after a failure: what has failed is left alone for a while, for longer each time it fails again before it is said to have worked.
+
+Of a device that is never said: its waits grow up to the longest while the engine lives, because a card that fails once a day fails for a reason.
 
 Must not know: what fails.
 """
@@ -52,5 +54,5 @@ class BackOff:
         self._past_seconds = 0.0
 
     def retry(self) -> None:
-        """It may be tried now."""
+        """It may be tried now. If it fails again, its wait is as long as after the failure before."""
         self.problem = None

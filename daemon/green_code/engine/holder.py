@@ -359,10 +359,9 @@ class ModelHolder:
                 self.status.set(state, sentence, fraction, None)
 
         async def make_room(size: int) -> None:
-            if not quiet:
-                await self._shared.make_room(self, size)
+            await self._shared.make_room(self, size)
 
-        return load_in_thread(self._shared.load, self.name, device, progress, make_room)
+        return load_in_thread(self._shared.load, self.name, device, progress, None if quiet else make_room)
 
 
 def _as_problem(model: str, error: Exception) -> Problem:

@@ -1,6 +1,6 @@
 """What the engine computes while there is no request: shadow checks (shadow.py), and measurements of costs that are assumed.
 
-The next request interrupts both.
+A request ends a check (`end_check`), and a measurement ends as soon as there is one.
 Must not know: connections' messages, or how a model computes.
 """
 
@@ -53,7 +53,7 @@ class IdleWork:
         self._begin_measuring(holder, loaded)
 
     def end_check(self, reason: str) -> None:
-        """End the shadow check that runs, if one does."""
+        """End the shadow check that runs, if one does. To be called when a request begins."""
         if self._check is not None:
             self._check.refuse(reason)
 

@@ -20,12 +20,13 @@ def load_in_thread(
     model: str,
     device: str,
     progress: Progress,
-    make_room: Callable[[int], Coroutine[Any, Any, None]],
+    make_room: Callable[[int], Coroutine[Any, Any, None]] | None,
 ) -> asyncio.Future[Runtime]:
     """Load on a daemon thread: loading that hangs does not keep the process alive. To be called on the event loop.
 
     Args:
-        progress: called on the loop. make_room: awaited on the loop while the thread waits, with the bytes of the weights.
+        progress: called on the loop. make_room: awaited on the loop while the thread waits, with the bytes of the weights; without it, there
+            is no wait.
 
     Returns:
         The runtime, which is closed if nobody waits for it any more, or the loader's exception.
@@ -38,7 +39,8 @@ def load_in_thread(
             loop.call_soon_threadsafe(progress, state, sentence, fraction)
 
     def wait_for_room(size: int) -> None:
-        asyncio.run_coroutine_threadsafe(make_room(size), loop).result()
+        if make_room is not None:
+            asyncio.run_coroutine_threadsafe(make_room(size), loop).result()
 
     def finish(runtime: Runtime | None, error: BaseException | None) -> None:
         if future.done():

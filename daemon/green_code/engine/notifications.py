@@ -1,4 +1,4 @@
-"""What the engine tells its peers unasked: a model's status on each change, energy at most once a second, and warnings of the ledger.
+"""The engine's status, and what it tells its peers unasked: a model's status on each change, energy at most once a second, and warnings of the ledger.
 
 Energy goes to each peer that has completed something, with that peer's totals and last completion.
 Must not know: requests, or how a model computes.
@@ -36,6 +36,7 @@ class Notifications:
     def __init__(self, models: Models, ledger: Ledger, peers: Mapping[Connection, Peer]) -> None:
         self._models, self._ledger, self._peers = models, ledger, peers
         self._energy_timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._energy_sent_at = float("-inf")
         self._sending_energy: asyncio.Task[None] | None = None
         self._ledger_problem: str | None = None
@@ -72,7 +73,7 @@ class Notifications:
 
     def schedule_energy(self) -> None:
         """Totals have changed: send them soon."""
-        if self._energy_timer is None:
+        if self._energy_timer is None and not self._closed:
             loop = asyncio.get_running_loop()
             wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
             self._energy_timer = loop.call_later(wait_seconds, self._begin_energy)
@@ -103,7 +104,8 @@ class Notifications:
             self._untold = None
 
     def close(self) -> None:
-        """Send no more energy."""
+        """Send no more energy, whatever is still counted."""
+        self._closed = True
         if self._energy_timer is not None:
             self._energy_timer.cancel()
 

@@ -78,7 +78,7 @@ class Service:
         self._ladder = IdleLadder(clock)
         self._idle_draw = IdleDraw(clock)
         self._last_peer_left_at: float | None = clock()  # a front may end before its hello
-        self._peers: dict[Connection, Peer] = {}
+        self._peers: dict[Connection, Peer] = {}  # shared with the two below, as is `_work`: changed in place, never replaced
         self._newest: dict[str, Job] = {}
         self._work: set[asyncio.Task[None]] = set()
         self.notifications = Notifications(self._models, ledger, self._peers)
