@@ -78,9 +78,10 @@ class Service:
         self._ladder = IdleLadder(clock)
         self._idle_draw = IdleDraw(clock)
         self._last_peer_left_at: float | None = clock()  # a front may end before its hello
-        self._peers: dict[Connection, Peer] = {}  # shared with the two below, as is `_work`: changed in place, never replaced
-        self._newest: dict[str, Job] = {}
+        # Both are shared with what follows: changed in place, never replaced.
+        self._peers: dict[Connection, Peer] = {}
         self._work: set[asyncio.Task[None]] = set()
+        self._newest: dict[str, Job] = {}
         self.notifications = Notifications(self._models, ledger, self._peers)
         self._idle_work = IdleWork(
             self._models, self._ladder, self._peers, self._work, self._store, self.notifications.send_status

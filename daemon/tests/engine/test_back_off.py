@@ -17,12 +17,12 @@ class Clock:
 
 
 def wait_of(back_off: BackOff, clock: Clock, problem: Problem = FAILURE) -> float:
-    """Seconds for which a failure is left alone, to a tenth."""
+    """Seconds for which a failure is left alone, to a quarter."""
     back_off.failed(problem)
     start = clock.now
     while back_off.waits:
-        clock.now += 0.1
-    return round(clock.now - start, 1)
+        clock.now += 0.25
+    return clock.now - start
 
 
 def test_waits_double_up_to_the_longest_while_it_goes_on_failing() -> None:

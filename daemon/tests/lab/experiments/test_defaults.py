@@ -101,7 +101,9 @@ def test_what_cannot_be_measured_is_told(run: Run, tmp_path: Path, monkeypatch: 
         run("defaults", tmp_path, "--models", TINY, "--work", tmp_path)
 
 
-@pytest.mark.parametrize(("records", "rows", "file"), [("sides", 8, "README.md"), ("choices", 8, "docs/experiments/defaults.md")])
+@pytest.mark.parametrize(
+    ("records", "rows", "file"), [("sides", 8, "README.md"), ("choices", 8, "docs/experiments/defaults.md")]
+)
 def test_light_and_standard_are_the_readme_s_table_and_the_page_s(records: str, rows: int, file: str) -> None:
     page = Path(__file__).parents[4]
     found = json.loads((page / "docs" / "experiments" / "defaults.json").read_text("utf-8"))
@@ -114,7 +116,10 @@ def test_what_the_readme_says_of_full_depth_is_what_was_found() -> None:
     page = Path(__file__).parents[4]
     found = json.loads((page / "docs" / "experiments" / "defaults.json").read_text("utf-8"))
     (always,) = (row for row in found["choices"] if (row["mode"], row["stop"]) == ("full", "none"))
-    light, standard = ({key[len(side) + 1 :]: row for key, row in always.items() if key.startswith(side)} for side in ("light", "standard"))
+    light, standard = (
+        {key[len(side) + 1 :]: row for key, row in always.items() if key.startswith(side)}
+        for side in ("light", "standard")
+    )
     readme = " ".join((page / "README.md").read_text("utf-8").split())
     assert (
         f"{light['joules_per_character'][0]:.2f} J with *light* and {standard['joules_per_character'][0]:.2f} J with *standard*, "
