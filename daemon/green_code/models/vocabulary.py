@@ -190,6 +190,9 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer, bos: int | None, eos: Iterable[int]) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # "<bos>" in a source file is text
+        if isinstance(tokenizer.model, models.BPE):
+            # Its own cache of words would grow to some 15 MB, and saves no time beside the cache of lines here.
+            tokenizer.model._resize_cache(0)
         added = tokenizer.get_added_tokens_decoder()
         special = {i for i, token in added.items() if token.special}
         self.bos, ends = bos, frozenset(eos)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -176,3 +178,23 @@ def test_the_lines_whose_tokens_are_held_have_few_bytes() -> None:
         vocabulary.encode(f"{n}" + "😀" * 50_000)  # four tokens each
     held = vocabulary._encode_line
     assert 0 < held.held_bytes <= 8 << 20
+
+
+_ENCODE = """
+import random, sys
+import psutil
+from green_code.models.tiny import TinySource
+from green_code.models.vocabulary import Vocabulary
+vocabulary, numbers = Vocabulary(*TinySource().vocabulary(None)), random.Random(0)
+words = ("value", " = ", "return ", "(", ")", "self.", "for x in ", ", ", "if ")
+before = psutil.Process().memory_info().rss
+for _ in range(12_000):
+    vocabulary.encode("".join(numbers.choice(words) for _ in range(numbers.randrange(20, 40))))
+print(psutil.Process().memory_info().rss - before - vocabulary._encode_line.held_bytes)
+"""
+
+
+def test_nothing_else_holds_lines_and_their_tokens() -> None:
+    """In a process of its own, whose memory only encoding changes."""
+    done = subprocess.run([sys.executable, "-c", _ENCODE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 4 << 20
