@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # For torch, numpy and their children: small models are slower on more threads, above all beside other work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Triton interprets its kernels on the processor. It decides that where they are imported.
 os.environ["TRITON_INTERPRET"] = "1"
+
+# What is compared in float32 elsewhere is not computed in bfloat16 on processors that multiply it (AVX-512 BF16, AMX).
+torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False
 
 # `make test-all` takes the second. Time tells nothing on a busy machine.
 settings.register_profile("quick", max_examples=25, deadline=None)
