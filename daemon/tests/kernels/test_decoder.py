@@ -54,7 +54,7 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, bits: int, ke
             error = (found - expected).norm(dim=1) / expected.norm(dim=1)
             assert error.median() < 1e-5, (level, layer)
             # A value between two steps may round the other way after another order of sums.
-            assert error.max() < 1e-2, (level, layer)
+            assert error.max() < 2e-2, (level, layer)
             assert not buffers.padded[:, config.width :].any()
         wanted = reference.logits(expected)
         logits = torch.from_numpy(decoder.logits(expected.numpy()))
