@@ -170,7 +170,10 @@ class RoundedBlock(Block):
 
 
 def rounding(decoder: Decoder) -> Decoder:
-    """The torch decoder with the kernel's quantisation of activations and of attention."""
+    """The torch decoder with the kernel's quantisation of activations and of attention, in float64.
+
+    In float32, the order of a product's sums, which torch chooses by processor, would decide which way some values are rounded.
+    """
     for name, module in decoder.named_modules():
         if isinstance(module, Block):
             module.__class__ = RoundedBlock
@@ -178,14 +181,14 @@ def rounding(decoder: Decoder) -> Decoder:
             inputs = np.ones((1, module.in_features), bool)
             own = torch.from_numpy(Padding(decoder.config).pad(name, np.repeat(inputs, module.out_features, 0))[0])
             module.register_forward_pre_hook(_rounding_hook(own))
-    return decoder
+    return decoder.double()
 
 
 def _rounding_hook(own: Tensor) -> Callable[[torch.nn.Module, tuple[Tensor]], Tensor]:
     """Rounds a product's inputs, which are the `own` ones of those that the kernel has."""
 
     def rounded(_: torch.nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        padded = torch.zeros(*inputs[0].shape[:-1], len(own))
+        padded = torch.zeros(*inputs[0].shape[:-1], len(own), dtype=inputs[0].dtype)
         padded[..., own] = inputs[0]
         return quantised(padded, GROUP)[..., own]
 

@@ -48,15 +48,15 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, bits: int, ke
         expected = torch.from_numpy(states(config))
         for layer in range(1, config.layers + 1):
             buffers = holding(decoder, expected.numpy())
-            expected = reference.run_layer(layer, expected[None])[0]
+            expected = reference.run_layer(layer, expected.double()[None])[0].float()
             decoder.run_layers(layer, layer, buffers, 0, ROWS)
             found = torch.from_numpy(buffers.states[:ROWS])
             error = (found - expected).norm(dim=1) / expected.norm(dim=1)
             assert error.median() < 1e-5, (level, layer)
             # A value between two steps may round the other way after another order of sums.
-            assert error.max() < 2e-2, (level, layer)
+            assert error.max() < 1e-2, (level, layer)
             assert not buffers.padded[:, config.width :].any()
-        wanted = reference.logits(expected)
+        wanted = reference.logits(expected.double()).float()
         logits = torch.from_numpy(decoder.logits(expected.numpy()))
         assert logits.shape == wanted.shape
         assert (logits - wanted).norm() / wanted.norm() < 0.01, level  # 8 bits here too
