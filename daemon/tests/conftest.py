@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
 # For torch, numpy and their children: small models are slower on more threads, above all beside other work.
@@ -15,8 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Triton interprets its kernels on the processor. It decides that where they are imported.
 os.environ["TRITON_INTERPRET"] = "1"
 
-# What is compared in float32 elsewhere is not computed in bfloat16 on processors that multiply it (AVX-512 BF16, AMX).
-torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False
+# References compute in float32, so processors with AVX-512 do not compute in bfloat16 here, also where that pays. The product's own
+# environment has no torch.
+if importlib.util.find_spec("torch") is not None:
+    import torch  # now, as it reads the number of threads when it is imported
+
+    torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False
 
 # `make test-all` takes the second. Time tells nothing on a busy machine.
 settings.register_profile("quick", max_examples=25, deadline=None)
