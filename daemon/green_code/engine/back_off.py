@@ -54,5 +54,5 @@ class BackOff:
         self._past_seconds = 0.0
 
     def retry(self) -> None:
-        """It may be tried now. If it fails again, its wait is as long as after the failure before."""
+        """It may be tried now, and the wait of its last failure is forgotten."""
         self.problem = None

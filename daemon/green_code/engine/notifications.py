@@ -40,7 +40,7 @@ class Notifications:
         self._energy_sent_at = float("-inf")
         self._sending_energy: asyncio.Task[None] | None = None
         self._ledger_problem: str | None = None
-        self._said_rows_wait = False  # in the last status that a model sent, maybe before the ledger was checked
+        self._said_rows_wait = False  # in a model's status since the ledger was checked
         self._untold: str | None = None  # what no peer has been told of it yet
 
     def status(self, connection: Connection | None = None) -> EngineStatus:
@@ -67,8 +67,8 @@ class Notifications:
 
     def send_status(self, holder: ModelHolder) -> None:
         """To the peers that see this model's."""
+        self._said_rows_wait |= self._ledger.in_memory
         whole = self._status_of(holder)
-        self._said_rows_wait = whole["reason"] == "cache_unwritable"
         for peer in tuple(self._peers):
             if self._models.of(peer) is holder:
                 peer.notify(messages.STATUS, whole)
@@ -95,8 +95,8 @@ class Notifications:
 
     def check_ledger(self) -> None:
         """Tell the peers once what is wrong with the ledger, or the next peer if there is none. The status says it while rows wait."""
-        problem, is_new = self._ledger.problem, self._ledger.problem != self._ledger_problem
-        if is_new:
+        problem = self._ledger.problem
+        if is_new := problem != self._ledger_problem:
             self._ledger_problem = self._untold = problem
         if is_new or (self._said_rows_wait and not self._ledger.in_memory):
             self._said_rows_wait = False

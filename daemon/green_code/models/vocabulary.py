@@ -191,7 +191,7 @@ class Vocabulary:
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # "<bos>" in a source file is text
         if isinstance(tokenizer.model, models.BPE):
-            # Its own cache of words would grow to some 15 MB, and saves no time beside the cache of lines here.
+            # Its own cache of words would grow to 50 MB where a word is a whole line, and saves no time beside the cache of lines here.
             tokenizer.model._resize_cache(0)
         added = tokenizer.get_added_tokens_decoder()
         special = {i for i, token in added.items() if token.special}
