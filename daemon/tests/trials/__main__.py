@@ -9,7 +9,7 @@ from pathlib import Path
 
 from green_code.models.rows import DEFAULT
 from tests.trials.all_trials import TRIALS
-from tests.trials.runner import Plan, machine, read_results, run_all, table, write_table
+from tests.trials.runner import PAGE, Plan, machine, read_results, run_all, table, write_table
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
     parser.add_argument("--model", default=DEFAULT, help="of kill, recovery, soak and cache")
     parser.add_argument("--results", type=Path, default=ROOT / "work" / "trials" / "results.json")
-    parser.add_argument("--write", action="store_true", help="also write the table into docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help=f"also write the table into {PAGE}")
     args = parser.parse_args()
     if unknown := [name for name in args.only if name not in TRIALS]:
         parser.error(f"no trial {unknown[0]}; there are {', '.join(TRIALS)}")
@@ -38,7 +38,7 @@ def main() -> int:
     text = table(whole, machine(), missing)
     print(f"\n{text}")
     if args.write:
-        write_table(ROOT / "docs" / "reliability.md", text)
+        write_table(ROOT / PAGE, text)
     return 1 if any(row["failed"] for row in rows) else 0
 
 

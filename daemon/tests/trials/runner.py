@@ -121,11 +121,14 @@ def table(rows: Sequence[Mapping[str, Any]], machine: str, missing: Sequence[str
 
 
 UNKNOWN_REVISION: Final = "unknown"
+PAGE: Final = "docs/reliability.md"
 
 
 def revision() -> str:
-    """Of the sources, with a mark where they were changed since; where git knows it."""
-    return _git("describe", "--always", "--dirty", "--match", "") or UNKNOWN_REVISION
+    """Of the sources, with a mark where they were changed since, but for the page that trials write; where git knows it."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){PAGE}")
+    found = _git("describe", "--always", "--match", "")
+    return found + ("-dirty" if changed else "") if found else UNKNOWN_REVISION
 
 
 def known(revision: str) -> str:
