@@ -115,7 +115,13 @@ def test_light_and_standard_are_the_readme_s_table_and_the_page_s(records: str, 
 def test_what_the_readme_says_of_full_depth_is_what_was_found() -> None:
     page = Path(__file__).parents[4]
     found = json.loads((page / "docs" / "experiments" / "defaults.json").read_text("utf-8"))
-    (always,) = (row for row in found["choices"] if (row["mode"], row["stop"]) == ("full", "none"))
+    always, default = (
+        next(row for row in found["choices"] if (row["mode"], row["stop"]) == arm)
+        for arm in (("full", "none"), ("exact", "balanced"))
+    )
+    times = [
+        always[key][0] / default[key][0] for key in ("light_joules_per_character", "standard_joules_per_character")
+    ]
     light, standard = (
         {key[len(side) + 1 :]: row for key, row in always.items() if key.startswith(side)}
         for side in ("light", "standard")
@@ -126,3 +132,7 @@ def test_what_the_readme_says_of_full_depth_is_what_was_found() -> None:
         f"{light['accepted'][0]:.1%} and {standard['accepted'][0]:.1%} of the characters are accepted, "
         f"and {light['right']:.0%} and {standard['right']:.0%} of the suggestions are right"
     ).replace("%", " %") in readme
+    assert (
+        f"**{times[0]:.1f} times less energy with the light model, {times[1]:.1f} times with the standard one**"
+        in readme
+    )
