@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One completion. Joules are joules; `time` is UTC in ISO 8601.
 

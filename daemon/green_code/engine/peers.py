@@ -14,8 +14,8 @@ from green_code.engine.ledger_rows import LastCompleted
 from green_code.engine.requests import Job
 from green_code.link.messages import CompletionParams, CompletionResult
 
-REMEMBERED_ROWS: Final = 1000
-"""A connection's completions that may still be shown, accepted or retained."""
+REMEMBERED_ROWS: Final = 300
+"""A connection's completions that may still be shown, accepted or retained: for half a minute at ten a second."""
 
 
 @dataclass

@@ -24,6 +24,7 @@ from green_code_lab.lite.recipe import paper_exits
 MODELS: Final = ("llama-3.2-3b", "opt-2.7b")
 FINE_TUNED: Final = "-paper"
 """Ends the name of the bundle whose layers are fine-tuned."""
+_GENTLE = "--rate 1e-7"  # random weights complete lines otherwise at once, and `export` refuses what does worse by such a chance
 _PUBLIC = "--sources installed,sdists,jdk --jdk work/openjdk-21-source/src.zip work/openjfx-source/src.zip"
 
 
@@ -95,9 +96,9 @@ def _fine_tuned(model: str) -> Iterator[Step]:
     common = f"--model {model} --out agent_models/{bundle} --recipe paper --work {_work(model)}"
     tokens = "--tokens 160000000"
     yield Step(
-        "lite", f"adapt lite {common}", lambda: _trained(model), tokens, "--tokens 32768", training=True
+        "lite", f"adapt lite {common}", lambda: _trained(model), tokens, f"--tokens 32768 {_GENTLE}", training=True
     )  # fmt: skip
-    yield Step("export", f"adapt export {common}", lambda: _has(bundle, DELTA), training=True)
+    yield Step("export", f"adapt export {common}", lambda: _has(bundle, DELTA), cheap=_GENTLE, training=True)
     if has_lenses(model):
         yield _svd_head(model, bundle)
     yield from _agent(model, bundle)

@@ -43,6 +43,8 @@ const UNWANTED = ['PORT', 'PASSWORD', 'HASHED_PASSWORD', 'VSCODE_IPC_HOOK_CLI'];
 const GHOST = '.ghost-text-decoration, .suggest-preview-text .view-line';
 /** For the palette to list a command and to run it. */
 const COMMAND_MS = 6_000;
+/** For a file to be on the disk, which other programs write to, too. */
+const SAVED_MS = 60_000;
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -295,10 +297,17 @@ export class Workbench {
     });
   }
 
-  /** Saves the file, and returns its text on disk. */
+  /** Saves the file, again where an edit came while it was written, and returns its text on disk. A busy disk is waited for. */
   async saved() {
-    await this.page.keyboard.press('Control+S');
-    await this.page.locator('.tab.active.dirty').waitFor({ state: 'detached', timeout: 10_000 });
+    const save = async () => {
+      await this.page.keyboard.press('Control+S');
+      const clean = this.page.locator('.tab.active:not(.dirty)').waitFor({ timeout: COMMAND_MS });
+      return clean.then(
+        () => true,
+        () => false,
+      );
+    };
+    await until('the file is saved', save, SAVED_MS);
     return fs.readFileSync(this.file, 'utf8');
   }
 
