@@ -170,7 +170,7 @@ adapt: $(BIN)/green-code $(JDK_SOURCES)  ## exits for the default model, whose l
 
 EXITS ?= 13
 
-train: $(READY)  ## rollouts, agent and calibration
+train: $(READY)  ## rollouts, agent, calibration and stops
 	$(BIN)/green-code train --work $(WORK) --exits $(EXITS) --files 600
 
 evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl

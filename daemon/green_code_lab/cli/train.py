@@ -1,4 +1,4 @@
-"""`green-code train`: rollouts, agent, calibration, records, stops; without a step, all in turn."""
+"""`green-code train`: rollouts, agent, calibration, records, stops, watch; without a step, all in turn."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from green_code_lab.agent.ppo import PAPER, Arguments
 from green_code_lab.agent.prices import token_prices
 from green_code_lab.agent.record import PARTS, record
 from green_code_lab.agent.rollouts import merge_rollouts, open_rollouts
-from green_code_lab.cli.train_stops import bundle_folder, make_records, train_stops
+from green_code_lab.cli.train_stops import bundle_folder, make_records, train_stops, watch_stops
 from green_code_lab.corpus import Corpus, open_corpus
 from green_code_lab.corpus.shards import LEAST_HELD_OUT
 from green_code_lab.devices import add_device, open_on
 from green_code_lab.evaluation.parallel import jobs_for, workers
 from green_code_lab.lite.recipe import parse_exits
 
-STEPS = ("rollouts", "agent", "calibrate", "records", "stops")
+STEPS = ("rollouts", "agent", "calibrate", "records", "stops", "watch")
 _ERROR_PRICE = 0.7
 _DOCUMENTS = 512  # episodes over which agents and baselines are compared
 _PPO = {"default": Arguments(), "paper": PAPER}
@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
         {
             "rollouts": make_rollouts, "agent": train_agent, "calibrate": make_calibration, "records": make_records, "stops": train_stops,
+            "watch": watch_stops,
         }[step](args)  # fmt: skip
     return 0
 

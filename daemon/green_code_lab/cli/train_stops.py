@@ -1,4 +1,5 @@
-"""The steps `records` and `stops` of `green-code train`: typing is recorded, and learned from to stop and to ask."""
+"""The steps `records`, `stops` and `watch` of `green-code train`: typing is recorded, learned from to stop and to ask, and typed again where
+code is unlike the corpus."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from green_code.cli.bundle import stop_lines
 from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
 from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, VALUE_HEADS, changing, load_bundle, refresh_manifest
+from green_code.problems import Problem
+from green_code_lab.agent import stop_watch
 from green_code_lab.agent.stop_candidates import (
     asking_always,
     choose,
@@ -116,3 +119,21 @@ def train_stops(args: argparse.Namespace) -> None:
         (new / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n")
         refresh_manifest(new)
     args.work.joinpath("stops.json").write_text(json.dumps(records_of(by_preset, ships), indent=1) + "\n")
+
+
+def watch_stops(args: argparse.Namespace) -> None:
+    """Score the bundle's stops on code unlike the corpus, and record it in the calibration.
+
+    Raises Problem where the bundle has no stops, or one loses there; what was found is recorded even so.
+    """
+    folder = bundle_folder(args.model)
+    calibration = load_bundle(folder).calibration
+    if not calibration.get("suggestions", {}).get("presets"):
+        raise Problem("bad_request", f"the bundle of {args.model} has no stops; run `green-code train stops`.")
+    runtime = load_measured(args.model, device=args.device)
+    found = stop_watch.type_unlike(runtime, stop_watch.unlike_spans(), print)
+    suggestions = {**calibration["suggestions"], "unlike": stop_watch.record(found)}
+    with changing(folder) as new:
+        (new / CALIBRATION).write_text(json.dumps({**calibration, "suggestions": suggestions}, indent=1) + "\n")
+        refresh_manifest(new)
+    stop_watch.check(found)

@@ -22,3 +22,12 @@ def test_a_prefill_exit_above_the_last_exit_is_refused(
     write_manifest(tmp_path / TINY, manifest)
     assert main(["train", "rollouts", "--model", TINY, "--work", str(tmp_path), "--exits", "2"]) == 1
     assert "prefill exit 3 is above the last of these exits" in capsys.readouterr().err
+
+
+def test_a_bundle_without_stops_has_none_to_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
+    assert main(["train", "watch", "--model", TINY, "--work", str(tmp_path)]) == 1
+    assert "run `green-code train stops`" in capsys.readouterr().err
