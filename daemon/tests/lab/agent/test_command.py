@@ -27,7 +27,8 @@ def test_a_prefill_exit_above_the_last_exit_is_refused(
 def test_a_bundle_without_stops_has_none_to_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
+    (tmp_path / TINY).mkdir()
+    write_manifest(tmp_path / TINY, {"exits": [2, 4], "base": {"model": TINY, "sha256": TinySource().fingerprint()}})
     assert main(["train", "watch", "--model", TINY, "--work", str(tmp_path)]) == 1
     assert "run `green-code train stops`" in capsys.readouterr().err
