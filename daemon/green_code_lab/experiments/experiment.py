@@ -205,7 +205,7 @@ def _command(experiment: str, options: dict[str, object]) -> str:
     words = ["green-code", "experiments", experiment]
     for name, value in options.items():
         values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        if values:
+        if any(str(each) for each in values):
             words += [f"--{name}", *(v.name if isinstance(v, Path) else str(v) for v in values)]
     return shlex.join(words)
 

@@ -142,6 +142,11 @@ def test_what_cannot_be_is_told(run: Run, tmp_path: Path) -> None:
         run("rewards", tmp_path, "--work", tmp_path)
 
 
+def test_a_page_has_a_command_that_can_be_given_again(runtime: Runtime) -> None:
+    options = {"model": Path("there/tiny"), "data": [], "device": "", "seed": 0}
+    assert provenance(runtime, "layers", options)["command"] == "green-code experiments layers --model tiny --seed 0"
+
+
 def test_a_page_names_the_card_that_computed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     assert provenance(runtime, "layers", {})["machine"]["gpu"] is None
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
