@@ -1,7 +1,7 @@
 """How soon does a model know its token: how often does each depth agree with the last layer?
 
 Of bundles, as `green-code adapt` measured it on held-out projects when it made them: in manifest.json. *Published*: the base model's layers, read by
-the LM head as they are, and through tuned lenses. *Fine-tuned*: layers that LITE trained for exits, with agreement with their own last layer.
+the LM head as they are; *through lenses*, through tuned lenses. *Fine-tuned*: layers that LITE trained for exits, with agreement with their own last layer.
 Each language counts once. Corpora differ where their languages do.
 """
 
@@ -20,7 +20,7 @@ from green_code.problems import Problem
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table
 from green_code_lab.experiments.plots import Curves
 
-PUBLISHED, LENS, FINE_TUNED = "published", "published, through lenses", "fine-tuned"
+PUBLISHED, LENS, FINE_TUNED = "published", "through lenses", "fine-tuned"
 
 
 def measure(runtime: Runtime, args: Args, report: Report) -> Found:
