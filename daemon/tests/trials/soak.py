@@ -17,9 +17,6 @@ from tests.trials.runner import Outcome, Plan
 
 GROWTH = 0.02
 WINDOWS = 8
-_LINE = "\nvalue = 0"  # of four tokens
-_TEXT = TEXT + _LINE * 390
-_LINES_PER_STEP, _STEPS = 6, 16  # 384 tokens
 
 
 def soak(plan: Plan) -> Outcome:
@@ -31,8 +28,6 @@ def soak(plan: Plan) -> Outcome:
     answers = [0] * WINDOWS
     with workplace(plan.folder, plan.model):
         fronts = [started(plan.model, FIRST_SECONDS) for _ in range(WINDOWS)]
-        for front in fronts:
-            _fill(front)
         threads = [
             threading.Thread(target=_type, args=(front, i, plan.seed, stop, answers, outcome))
             for i, front in enumerate(fronts)
@@ -85,20 +80,9 @@ def _judge(name: str, samples: Sequence[_Use], plan: Plan, outcome: Outcome) -> 
     return f"{name}: memory {memory}, descriptors {fds:.0f} → {fds_late:.0f}"
 
 
-def _fill(front: Front) -> None:
-    """Type lines until the prompt is as long as it gets: it grows by half from where the engine has cut it, and is then cut anew. KV caches
-    have all their memory then."""
-    text = _TEXT
-    for _ in range(_STEPS):
-        text += _LINE * _LINES_PER_STEP
-        front.change(text)
-        lines = text.split("\n")
-        front.complete(len(lines) - 1, len(lines[-1]))
-
-
 def _type(front: Front, window: int, seed: int, stop: threading.Event, answers: list[int], outcome: Outcome) -> None:
-    """One window: random edits of a file, and a completion after each."""
-    numbers, text = random.Random(f"soak {seed} {window}"), _TEXT
+    """One window: random edits of a file, and a completion after each. Its first text is its longest, so that caches are at their largest at once."""
+    numbers, text = random.Random(f"soak {seed} {window}"), TEXT + "\nvalue = 0" * 390
     words = ("value", " = ", "return ", "(", ")", "\n    ", "self.", "for x in ", ":\n        ", "'text'", ", ", "if ")
     try:
         while not stop.is_set():
