@@ -43,8 +43,6 @@ const UNWANTED = ['PORT', 'PASSWORD', 'HASHED_PASSWORD', 'VSCODE_IPC_HOOK_CLI'];
 const GHOST = '.ghost-text-decoration, .suggest-preview-text .view-line';
 /** For the palette to list a command and to run it. */
 const COMMAND_MS = 6_000;
-/** For a file to be on the disk, which other programs write to, too. */
-const SAVED_MS = 60_000;
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -297,17 +295,12 @@ export class Workbench {
     });
   }
 
-  /** Saves the file, again where an edit came while it was written, and returns its text on disk. A busy disk is waited for. */
+  /** Saves the file, and returns its text on disk. First its tab must be in front: one that is being closed would count as saved. */
   async saved() {
-    const save = async () => {
-      await this.page.keyboard.press('Control+S');
-      const clean = this.page.locator('.tab.active:not(.dirty)').waitFor({ timeout: COMMAND_MS });
-      return clean.then(
-        () => true,
-        () => false,
-      );
-    };
-    await until('the file is saved', save, SAVED_MS);
+    const tab = `.tab.active[data-resource-name="${path.basename(this.file)}"]`;
+    await this.page.locator(tab).first().waitFor({ timeout: 10_000 });
+    await this.page.keyboard.press('Control+S');
+    await this.page.locator(`${tab}:not(.dirty)`).first().waitFor({ timeout: 10_000 });
     return fs.readFileSync(this.file, 'utf8');
   }
 
