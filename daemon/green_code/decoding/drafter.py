@@ -59,7 +59,7 @@ class Drafter:
         while len(drafts) < limit and not (drafts and self._ends(drafts[-1].token)):
             draft = None
             if self.lookup is not None:
-                behind = (*self.lookup.document.ending(LENGTHS[0]), *(draft.token for draft in drafts))
+                behind = [*self.lookup.document.ending(LENGTHS[0]), *(draft.token for draft in drafts)]
                 draft = self.lookup.draft(behind[-LENGTHS[0] :], required)
             rows = waiting + len(drafts)
             price, risk = observer.shallowest.row(rows), observer.deepest.row(rows)

@@ -6,6 +6,7 @@ Must not know: sessions and connections.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from green_code.energy.rows import CHECK, IDLE, UNFINISHED, UNKNOWN, Row, new_id, now_text
@@ -45,10 +46,10 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
     return Row(
         id=result["id"],
         time=now_text(),
-        language=params["language"],
-        model=params["model"],
-        decoding=params["decoding"],
-        threshold=str(params["threshold"]),
+        language=_shared(params["language"]),
+        model=_shared(params["model"]),
+        decoding=_shared(params["decoding"]),
+        threshold=_shared(str(params["threshold"])),
         tokens=result["tokens"],
         exit_layers=sum(result["exits"]),
         layers_run=result["layers_run"],
@@ -64,6 +65,12 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         completions=completions,
         unmeasured=completions if result["energy_source"] == UNKNOWN else 0,
     )
+
+
+@lru_cache(64)
+def _shared(name: str) -> str:
+    """The same text as before, if it was named of late: each message has copies of its own, and rows are remembered."""
+    return name
 
 
 def check_row(params: CompletionParams, result: CompletionResult) -> Row:

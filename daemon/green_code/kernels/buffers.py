@@ -46,8 +46,8 @@ class KernelBuffers:
 
 
 def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """As NumPy's, and aligned to a cache line."""
+    """As NumPy's, aligned to a cache line, and written: a cache takes its whole memory when it is made, and none while it fills."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    room = np.zeros(size + _LINE_BYTES, np.uint8)
+    room = np.full(size + _LINE_BYTES, 0, np.uint8)
     start = -room.ctypes.data % _LINE_BYTES
     return room[start : start + size].view(dtype).reshape(shape)
