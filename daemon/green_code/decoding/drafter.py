@@ -59,6 +59,7 @@ class Drafter:
         while len(drafts) < limit and not (drafts and self._ends(drafts[-1].token)):
             draft = None
             if self.lookup is not None:
+                # A list: CPython keeps thousands of dropped tuples, for each length, to use them again.
                 behind = [*self.lookup.document.ending(LENGTHS[0]), *(draft.token for draft in drafts)]
                 draft = self.lookup.draft(behind[-LENGTHS[0] :], required)
             rows = waiting + len(drafts)

@@ -77,7 +77,8 @@ class ModelHolder:
         self._ready: asyncio.Future[LoadedModel] | None = None
         self._progress_at = shared.clock()
         self._reloading: asyncio.Task[None] | None = None
-        self._changed = False
+        self._changed = False  # its bundle, since it was read
+        self._wants_device = False  # after a failure, as the device may be tried again
         self._back_off = BackOff(shared.clock)
         self._device_back_off = BackOff(shared.clock)
         self._shadow: tuple[str, ShadowChecks] | None = None
@@ -142,7 +143,7 @@ class ModelHolder:
         while True:
             if self.loaded is not None:
                 if self._device_back_off.problem is not None and self._device_is_due and not self._is_reloading:
-                    self._changed = True
+                    self._wants_device = True
                     self._reload()
                 return self.loaded
             if not self.loading:
@@ -263,11 +264,7 @@ class ModelHolder:
         self.loaded = loaded = self._with_checks(runtime)
         if not ready.done():
             ready.set_result(loaded)
-        if (failed := self._device_back_off.problem) is not None:
-            text = f"{failed} {self.name} runs on the processor; {self._shared.losses.outlook}"
-            self.status.set("ready", text, None, failed.reason)
-        else:
-            self._show_ready(loaded, f"{self.name} is ready")
+        self._show_ready(loaded, f"{self.name} is ready")
         self._shared.on_loaded(self)
         if self._changed:
             self._reload()
@@ -286,6 +283,11 @@ class ModelHolder:
         return await self._load_in_thread("cpu")
 
     def _show_ready(self, loaded: LoadedModel, text: str) -> None:
+        """`text`, unless there is more to say of the device."""
+        if (failed := self._device_back_off.problem) is not None:
+            text = f"{failed} {self.name} runs on the processor; {self._shared.losses.outlook}"
+            self.status.set("ready", text, None, failed.reason)
+            return
         notice = loaded.runtime.notice
         self.status.set("ready", f"{text}; {notice}" if notice else text, None, "no_memory" if notice else None)
 
@@ -320,35 +322,40 @@ class ModelHolder:
             self._reloading = asyncio.get_running_loop().create_task(self._swap_while_changed())
 
     async def _swap_while_changed(self) -> None:
-        while self._changed and self.loaded is not None:
-            self._changed = False
-            await self._swap(self.loaded)
+        while (self._changed or self._wants_device) and self.loaded is not None:
+            changed, self._changed, self._wants_device = self._changed, False, False
+            if not await self._swap(self.loaded):
+                self._changed |= changed  # without the device, next
 
-    async def _swap(self, old: LoadedModel) -> None:
+    async def _swap(self, old: LoadedModel) -> bool:
+        """Replace the loaded model, on the device if that may be tried; False: the device failed."""
+        on_device = self._device_is_due
         try:
-            runtime = await self._load_in_thread(self.wanted.device, quiet=True)
+            runtime = await self._load_in_thread(self.wanted.device if on_device else "cpu", quiet=True)
         except DeviceProblem as failed:
             self._note_device(failed)
-            return
+            return False
         except Exception as error:
             problem = _as_problem(self.name, error)
             if self.loaded is old:
                 self.status.set("ready", f"{problem} The loaded model stays.", None, problem.reason)
-            return
+            return True
         if self.loaded is not old:  # released meanwhile
             runtime.close()
-            return
+            return True
         if old.runtime.bundle and not runtime.bundle:  # its files are being replaced
             runtime.close()
             text = f"The bundle of {self.name} is gone. The loaded model stays; reinstall the bundle."
             self.status.set("ready", text, None, "bundle_invalid")
-            return
+            return True
         self.release()
         self.loaded = self._with_checks(runtime)
-        on_device_again = self._device_back_off.problem is not None
-        self._device_back_off.recovered()
-        again = f"runs on {runtime.device} again" if on_device_again else "was loaded again with its changed bundle"
+        again = "was loaded again with its changed bundle"
+        if on_device and self._device_back_off.problem is not None:
+            self._device_back_off.recovered()
+            again = f"runs on {runtime.device} again"
         self._show_ready(self.loaded, f"{self.name} {again}")
+        return True
 
     def _load_in_thread(self, device: str, quiet: bool = False) -> asyncio.Future[Runtime]:
         self._progress_at = self._clock()

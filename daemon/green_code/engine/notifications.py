@@ -87,6 +87,8 @@ class Notifications:
 
     async def _send_energy(self) -> None:
         today = await asyncio.to_thread(self._ledger.today)
+        if self._closed:
+            return
         self.check_ledger()
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:

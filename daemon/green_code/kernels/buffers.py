@@ -46,7 +46,7 @@ class KernelBuffers:
 
 
 def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """As NumPy's, aligned to a cache line, and written: a cache takes its whole memory when it is made, and none while it fills."""
+    """As NumPy's, aligned to a cache line, and written, so that their memory is taken at once and not as positions fill."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     room = np.full(size + _LINE_BYTES, 0, np.uint8)
     start = -room.ctypes.data % _LINE_BYTES

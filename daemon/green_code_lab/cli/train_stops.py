@@ -124,7 +124,7 @@ def train_stops(args: argparse.Namespace) -> None:
 def watch_stops(args: argparse.Namespace) -> None:
     """Score the bundle's stops on code unlike the corpus, and record it in the calibration.
 
-    Raises Problem where the bundle has no stops, or one loses there; what was found is recorded even so.
+    Raises Problem where the bundle has no stops, or one loses there; what was found is recorded even so, and the tests refuse to ship it.
     """
     folder = bundle_folder(args.model)
     calibration = load_bundle(folder).calibration
@@ -132,8 +132,14 @@ def watch_stops(args: argparse.Namespace) -> None:
         raise Problem("bad_request", f"the bundle of {args.model} has no stops; run `green-code train stops`.")
     runtime = load_measured(args.model, device=args.device)
     found = stop_watch.type_unlike(runtime, stop_watch.unlike_spans(), print)
-    suggestions = {**calibration["suggestions"], "unlike": stop_watch.record(found)}
     with changing(folder) as new:
-        (new / CALIBRATION).write_text(json.dumps({**calibration, "suggestions": suggestions}, indent=1) + "\n")
+        now = load_bundle(folder).calibration  # other commands may have changed it while the functions were typed
+        if now.get("suggestions") != calibration["suggestions"]:
+            raise Problem(
+                "bad_request",
+                f"the stops of {args.model} changed while they were tried; run `green-code train watch` again.",
+            )
+        suggestions = {**now["suggestions"], "unlike": stop_watch.record(found)}
+        (new / CALIBRATION).write_text(json.dumps({**now, "suggestions": suggestions}, indent=1) + "\n")
         refresh_manifest(new)
     stop_watch.check(found)

@@ -37,6 +37,7 @@ _THRESHOLDS = (0.95, 0.92, 0.9, 0.8, 0.6)
 _SERVED = (0.9, 0.8)  # as served, too
 _MEANS = ("bleu", "weighted_bleu", "syntax_match", "rouge_l", "exact_match", "layers", "joules", "uncached")
 _LEAST = 8  # tokens of a context
+_ALL, _PAPERS = "all languages", ("java", "python")
 
 PUBLISHED: Final[dict[str, tuple[tuple[str, float, float, float, float, float, float], ...]]] = {
     "Llama 3.2 3B, Java": (
@@ -126,9 +127,11 @@ def uncached_work(prompt: int, exits: Sequence[int], decisions: int) -> Work:
 
 
 def points(done: Scored, full: Scored) -> list[Found]:
-    """Means over a language's files, joules against Full, and ROUGE-L's difference from it, file by file."""
+    """Means over all files and over those of the paper's languages, joules against Full, and ROUGE-L's difference from it, file by file."""
+    groups: list[tuple[str, list[Scored]]] = [(_ALL, [done, full])]
+    groups += [(language, rows) for language, rows in by_language(done, full) if language in _PAPERS]
     found = []
-    for language, (own, there) in by_language(done, full):
+    for language, (own, there) in groups:
         point: Found = {"language": language}
         for name in _MEANS:
             point[name] = mean([row[name] for row in own if row[name] is not None])

@@ -203,6 +203,22 @@ async def test_a_device_that_fails_again_is_left_alone_for_longer(gpu_rig: Rig) 
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("waited", [0.0, FIRST_BACK_OFF_SECONDS + 0.1])
+async def test_a_changed_bundle_is_served_while_a_device_fails(gpu_rig: Rig, waited: float) -> None:
+    loader: Any = gpu_rig.loader
+    loader.broken = True
+    client = await gpu_rig.client()
+    await complete(client, device="cuda")
+    old = loader.runtimes[-1]
+    gpu_rig.now += waited
+    gpu_rig.service.bundles_changed({"fake"})
+    await until(old.closed.is_set)
+    assert loader.devices == ["cuda", "cpu", *(["cuda"] if waited else []), "cpu"]
+    assert (await complete(client, device="cuda"))["text"]
+    assert "cuda cannot be used" in gpu_rig.service.notifications.status()["message"]
+
+
+@pytest.mark.asyncio
 async def test_a_device_that_loads_but_fails_again_is_left_alone_for_longer(gpu_rig: Rig) -> None:
     loader: Any = gpu_rig.loader
     loader.lost = True

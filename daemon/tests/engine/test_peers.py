@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 
 from green_code.energy.rows import Row, new_id, now_text
+from green_code.engine.ledger_rows import ledger_row
 from green_code.engine.peers import Peer
 
-REQUESTS_A_SECOND, SECONDS = 5, 30
+PARAMS = '{"language": "a language", "model": "a model", "decoding": "a decoding", "threshold": 0.515}'
+RESULT = json.dumps(
+    {"id": "a", "tokens": 1, "exits": [18], "layers_run": 18, "layers_total": 18, "prompt_tokens": 1, "prompt_layers_run": 18,
+     "energy_joules": 1.0, "energy_full_joules": 1.0, "energy_source": "estimate", "cpu_seconds": 0.1, "wall_seconds": 0.1}
+)  # fmt: skip
+REQUESTS_A_SECOND, SECONDS = 10, 30
 """As fast as one types, and until a text that was accepted counts as retained."""
 
 
@@ -24,7 +31,7 @@ def completion() -> Row:
 def test_a_text_that_was_accepted_half_a_minute_ago_is_still_known() -> None:
     peer, accepted = Peer(), completion()
     peer.add(accepted)
-    for _ in range(REQUESTS_A_SECOND * SECONDS):
+    for _ in range(REQUESTS_A_SECOND * SECONDS - 1):
         peer.add(completion())
     assert accepted.id in peer.rows
     peer.change(accepted, accepted.with_shown(40).with_accepted(None))
@@ -42,3 +49,13 @@ def test_a_day_of_typing_takes_less_memory_than_one_prompt() -> None:
         tracemalloc.stop()
     assert taken < 400_000, "of one of many windows"
     assert peer.tally.totals()["completions"] == 5_000
+
+
+def test_rows_of_two_messages_share_their_names() -> None:
+    def row() -> Row:
+        params, result = json.loads(PARAMS), json.loads(RESULT)  # strings of their own, as in two messages
+        return ledger_row(params, result, "end_of_line")
+
+    one, other = row(), row()
+    assert one.language is other.language and one.model is other.model and one.decoding is other.decoding
+    assert one.threshold is other.threshold

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from green_code.folders import BUNDLES_VARIABLE
+from green_code.models.bundle import CALIBRATION, changing, load_bundle, refresh_manifest
+from green_code.models.rows import LIGHT
 from green_code.problems import Problem
 from green_code.settings import STOPS
 from green_code_lab.agent import stop_watch
 from green_code_lab.agent.stop_watch import ALWAYS, Typings, check, record, type_unlike, unlike_spans
+from green_code_lab.cli import train_stops
 from green_code_lab.evaluation.watch import texts
 from green_code_lab.replay.service import Arm
 from green_code_lab.replay.spans import Span
@@ -71,3 +78,34 @@ def test_a_stop_that_loses_beyond_chance_is_refused() -> None:
     with pytest.raises(Problem, match="worth more than the stop balanced,"):
         check(found(wrong_always=10, wrong_balanced=14))
     check(found(wrong_always=10, wrong_balanced=10))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the light bundle, whose stops lose."""
+    folder = tmp_path / LIGHT
+    shutil.copytree(Path(__file__).parents[4] / "agent_models" / LIGHT, folder)
+    monkeypatch.setenv(BUNDLES_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(train_stops, "load_measured", lambda *_, **__: None)
+    monkeypatch.setattr(stop_watch, "type_unlike", lambda *_: found(wrong_always=10, wrong_balanced=14))
+    return folder
+
+
+def test_what_a_losing_stop_gave_is_recorded_and_the_command_fails(bundle: Path) -> None:
+    with pytest.raises(Problem, match="not to be shipped"):
+        train_stops.watch_stops(argparse.Namespace(model=LIGHT, device="cpu"))
+    assert load_bundle(bundle).calibration["suggestions"]["unlike"]["presets"]["balanced"]["gain"][2] < 0
+
+
+def test_what_another_command_changed_meanwhile_is_kept(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def type_unlike(*_: Any) -> Typings:
+        with changing(bundle) as new:
+            content = json.loads((new / CALIBRATION).read_text("utf-8"))
+            (new / CALIBRATION).write_text(json.dumps({**content, "reference": {}}))
+            refresh_manifest(new)
+        return found(wrong_always=30, wrong_balanced=10)
+
+    monkeypatch.setattr(stop_watch, "type_unlike", type_unlike)
+    train_stops.watch_stops(argparse.Namespace(model=LIGHT, device="cpu"))
+    calibration = load_bundle(bundle).calibration
+    assert calibration["reference"] == {} and calibration["suggestions"]["unlike"]["presets"]["balanced"]["gain"][0] > 0
