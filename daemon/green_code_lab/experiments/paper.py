@@ -27,7 +27,7 @@ from green_code.settings import PROMPT_TOKENS
 from green_code.work import Work
 from green_code_lab.evaluation.codebleu import syntax_match, weighted_bleu
 from green_code_lab.evaluation.metrics import bleu, exact_match, mean, rouge_l, words
-from green_code_lab.experiments.common import Mode, Scored, by_language, choose_files, stream, untouched
+from green_code_lab.experiments.common import Mode, Scored, choose_files, stream, untouched
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, mean_figure
 from green_code_lab.experiments.plots import Curves
 
@@ -37,7 +37,7 @@ _THRESHOLDS = (0.95, 0.92, 0.9, 0.8, 0.6)
 _SERVED = (0.9, 0.8)  # as served, too
 _MEANS = ("bleu", "weighted_bleu", "syntax_match", "rouge_l", "exact_match", "layers", "joules", "uncached")
 _LEAST = 8  # tokens of a context
-_ALL, _PAPERS = "all languages", ("java", "python")
+_ALL = "all languages"
 
 PUBLISHED: Final[dict[str, tuple[tuple[str, float, float, float, float, float, float], ...]]] = {
     "Llama 3.2 3B, Java": (
@@ -85,7 +85,7 @@ def measure(adapted: Runtime, args: Args, report: Report) -> Found:
     )
     return {
         "settings": {**settings, "context": context},
-        "arms": [{"setting": name, **point} for name, done in results.items() for point in points(done, results[FULL])],
+        "arms": [{"setting": name, "language": _ALL, **point(done, results[FULL])} for name, done in results.items()],
         "published": published(),
     }  # fmt: skip
 
@@ -126,20 +126,13 @@ def uncached_work(prompt: int, exits: Sequence[int], decisions: int) -> Work:
     )  # fmt: skip
 
 
-def points(done: Scored, full: Scored) -> list[Found]:
-    """Means over all files and over those of the paper's languages, joules against Full, and ROUGE-L's difference from it, file by file."""
-    groups: list[tuple[str, list[Scored]]] = [(_ALL, [done, full])]
-    groups += [(language, rows) for language, rows in by_language(done, full) if language in _PAPERS]
-    found = []
-    for language, (own, there) in groups:
-        point: Found = {"language": language}
-        for name in _MEANS:
-            point[name] = mean([row[name] for row in own if row[name] is not None])
-        for name in ("joules", "uncached"):
-            point[f"{name}_change"] = point[name] / mean([row[name] for row in there]) - 1
-        changes = [a["rouge_l"] - b["rouge_l"] for a, b in zip(own, there, strict=True)]
-        found.append({**point, "rouge_l_change": mean_figure(changes)})
-    return found
+def point(done: Scored, full: Scored) -> Found:
+    """Means over files, joules against Full, and ROUGE-L's difference from it, file by file."""
+    found: Found = {name: mean([row[name] for row in done if row[name] is not None]) for name in _MEANS}
+    for name in ("joules", "uncached"):
+        found[f"{name}_change"] = found[name] / mean([row[name] for row in full]) - 1
+    changes = [a["rouge_l"] - b["rouge_l"] for a, b in zip(done, full, strict=True)]
+    return {**found, "rouge_l_change": mean_figure(changes)}
 
 
 def published() -> list[Found]:

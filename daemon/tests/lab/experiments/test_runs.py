@@ -221,7 +221,7 @@ def test_what_passes_and_what_runs_away(
 
 def test_paper(run: Run, tmp_path: Path) -> None:
     found = run("paper", tmp_path, "--limit", 1, "--work", tmp_path / "none")
-    full = arm(found, setting="Full", language="java")
+    full = arm(found, setting="Full")
     assert (full["layers"], full["joules_change"], full["rouge_l_change"]) == (6, 0, [0, 0, 0])
     assert full["joules"] < full["uncached"]
     assert len(found["published"]) == 24
