@@ -78,7 +78,6 @@ class ModelHolder:
         self._progress_at = shared.clock()
         self._reloading: asyncio.Task[None] | None = None
         self._changed = False  # its bundle, since it was read
-        self._wants_device = False  # after a failure, as the device may be tried again
         self._back_off = BackOff(shared.clock)
         self._device_back_off = BackOff(shared.clock)
         self._shadow: tuple[str, ShadowChecks] | None = None
@@ -143,7 +142,6 @@ class ModelHolder:
         while True:
             if self.loaded is not None:
                 if self._device_back_off.problem is not None and self._device_is_due and not self._is_reloading:
-                    self._wants_device = True
                     self._reload()
                 return self.loaded
             if not self.loading:
@@ -319,13 +317,15 @@ class ModelHolder:
 
     def _reload(self) -> None:
         if self.loaded is not None and not self._is_reloading:
-            self._reloading = asyncio.get_running_loop().create_task(self._swap_while_changed())
+            self._reloading = asyncio.get_running_loop().create_task(self._swap_until_unchanged())
 
-    async def _swap_while_changed(self) -> None:
-        while (self._changed or self._wants_device) and self.loaded is not None:
-            changed, self._changed, self._wants_device = self._changed, False, False
+    async def _swap_until_unchanged(self) -> None:
+        while self.loaded is not None:
+            changed, self._changed = self._changed, False
             if not await self._swap(self.loaded):
                 self._changed |= changed  # without the device, next
+            if not self._changed:
+                return
 
     async def _swap(self, old: LoadedModel) -> bool:
         """Replace the loaded model, on the device if that may be tried; False: the device failed."""
