@@ -86,8 +86,8 @@ from green_code.engine import conversion
 def convert(found, bundle, formats, folder, progress):
     part = pathlib.Path(f"{folder}.{os.getpid()}.x")
     part.mkdir(parents=True)
-    progress("half", 0.5)
     try:
+        progress("half", 0.5)
         time.sleep(60)
     finally:
         part.rmdir()
