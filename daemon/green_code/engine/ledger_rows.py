@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from green_code.energy.rows import CHECK, IDLE, UNFINISHED, UNKNOWN, Row, new_id, now_text
-from green_code.energy.totals import Tally
 from green_code.engine.loaded_model import LoadedModel
 from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
 from green_code.report import Totals
@@ -25,9 +24,8 @@ class LastCompleted(NamedTuple):
     exits: list[int]
 
 
-def energy_message(today: Totals, tally: Tally, agreement: Agreement | None, last: LastCompleted) -> EnergyMessage:
+def energy_message(today: Totals, session: Totals, agreement: Agreement | None, last: LastCompleted) -> EnergyMessage:
     """The energy message after a completion."""
-    session = tally.totals()
     return EnergyMessage(
         today=today,
         session=session,

@@ -86,14 +86,16 @@ class Notifications:
         self._sending_energy = asyncio.get_running_loop().create_task(self._send_energy())
 
     async def _send_energy(self) -> None:
+        # Before today's, so that no session has what today's totals lack.
+        counted = [(connection, peer.tally.totals(), peer.last) for connection, peer in self._peers.items()]
         today = await asyncio.to_thread(self._ledger.today)
         if self._closed:
             return
         self.check_ledger()
-        for connection, peer in tuple(self._peers.items()):
-            if peer.last is not None:
+        for connection, session, last in counted:
+            if last is not None and connection in self._peers:
                 agreement = self.status(connection)["agreement"]
-                connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, peer.last))
+                connection.notify(messages.ENERGY, energy_message(today, session, agreement, last))
 
     def check_ledger(self) -> None:
         """Tell the peers once what is wrong with the ledger, or the next peer if there is none. The status says it while rows wait."""

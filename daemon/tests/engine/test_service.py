@@ -16,6 +16,7 @@ from green_code.link import client as client_module
 from green_code.link import framing, messages
 from green_code.link.client import open_client
 from green_code.problems import Problem
+from green_code.report import Totals
 from tests.engine.fake_runtime import WAIT_SECONDS, completion_params
 from tests.engine.service_rig import Rig, complete, reason_of, until
 
@@ -54,13 +55,34 @@ async def test_a_completion_is_accepted_word_by_word_and_counts_once(rig: Rig) -
     await complete(client, "nothing")  # also: notifications are handled in order
 
     def totals() -> list[dict[str, Any]]:
-        sent = [value for method, value in rig.notifications if method == messages.ENERGY]
+        sent = rig.notified(messages.ENERGY)
         return [sent[-1]["today"], sent[-1]["session"]] if sent else []
 
     await until(lambda: totals() and totals()[1]["completions"] == 2)
     for total in totals():
         keys = ("completions", "shown", "accepted", "retained", "characters", "accepted_characters")
         assert [total[key] for key in keys] == [2, 1, 1, 1, len(" + 1"), len(" + 1")]
+
+
+@pytest.mark.asyncio
+async def test_no_session_counts_what_today_lacks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.open_gates()
+    client, read, counted, today = await rig.client(), threading.Event(), threading.Event(), rig.ledger.today
+
+    def slow_today() -> Totals:
+        totals = today()
+        read.set()
+        assert counted.wait(WAIT_SECONDS)
+        return totals
+
+    monkeypatch.setattr(rig.ledger, "today", slow_today)
+    await complete(client)
+    await until(read.is_set)
+    await complete(client)
+    counted.set()
+    await until(lambda: len(rig.notified(messages.ENERGY)) == 2)
+    counts = [(one["today"]["completions"], one["session"]["completions"]) for one in rig.notified(messages.ENERGY)]
+    assert counts == [(1, 1), (2, 2)]
 
 
 @pytest.mark.asyncio
