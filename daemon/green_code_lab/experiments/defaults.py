@@ -62,14 +62,12 @@ _USUAL = default_settings().suggestions
 
 
 def arms(runtime: Runtime) -> dict[tuple[str, str], Arm]:
-    """By mode and stop: `exact` at every stop; the others without one and at the usual one; `fast` only where there is an agent."""
-    modes: dict[str, Sequence[str]] = {"full": (NONE, _USUAL), "exact": (NONE, *STOPS)}
-    if runtime.agent is not None:
-        modes["fast"] = (NONE, _USUAL)
+    """By mode and stop; `fast` only where there is an agent."""
+    modes = ("full", "exact", "fast") if runtime.agent is not None else ("full", "exact")
     policies = {"full": "full", "exact": drafting_policy(runtime), "fast": "agent"}
     return {
         (mode, stop): Arm(f"{mode}, {stop}", mode, policies[mode], stop=0.0 if stop == NONE else stop, gated=stop != NONE)  # type: ignore[arg-type]
-        for mode, stops in modes.items() for stop in stops
+        for mode in modes for stop in (NONE, *STOPS)
     }  # fmt: skip
 
 

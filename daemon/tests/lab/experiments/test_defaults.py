@@ -66,11 +66,9 @@ def test_a_model_in_each_mode_and_a_run_that_goes_on(run: Run, tmp_path: Path, m
     monkeypatch.setattr(defaults, "timed_span", lucky)
     words = ("--models", TINY, "--work", tmp_path)
     first = run("defaults", tmp_path, *words, "--spans", 1)
-    assert [(arm["mode"], arm["stop"]) for arm in first["arms"]] == [
-        ("full", "none"), ("full", "balanced"), ("exact", "none"), ("exact", "eager"), ("exact", "balanced"), ("exact", "sure"),
-        ("fast", "none"), ("fast", "balanced"),
-    ]  # fmt: skip
-    assert len(replays) == 3 * 2 * 8 and len(set(replays)) == 2 * 8, (
+    every = [(mode, stop) for mode in ("full", "exact", "fast") for stop in ("none", "eager", "balanced", "sure")]
+    assert [(arm["mode"], arm["stop"]) for arm in first["arms"]] == every
+    assert len(replays) == 3 * 2 * len(every) and len(set(replays)) == 2 * len(every), (
         "both files for joules, and timed with one thread and two"
     )
     full, exact = (
@@ -86,7 +84,7 @@ def test_a_model_in_each_mode_and_a_run_that_goes_on(run: Run, tmp_path: Path, m
 
     replays.clear()
     second = run("defaults", tmp_path, *words, "--spans", 2)
-    assert len(replays) == 2 * 8 and "2 of Go, 2 of Python" in second["settings"]["data"], "only the new files"
+    assert len(replays) == 2 * len(every) and "2 of Go, 2 of Python" in second["settings"]["data"], "only the new files"
     replays.clear()
     assert run("defaults", tmp_path, *words, "--spans", 2)["arms"] == second["arms"] and not replays
     third = run("defaults", tmp_path, *words, "--spans", 3, "--minutes", 1e-9)
