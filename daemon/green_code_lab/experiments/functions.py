@@ -136,7 +136,11 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
                     }
                 )
                 texts = {_name(function): each["text"] for function, each in zip(chosen, results, strict=True)}
-                completions.append({"arm": f"{name}, {decoding}", "request": request, "texts": texts})
+                arm = f"{name}, {decoding}, {request}"
+                if (same := next((each for each in completions if each["texts"] == texts), None)) is not None:
+                    same["arms"].append(arm)
+                else:
+                    completions.append({"arms": [arm], "texts": texts})
                 report(f"{name}, {decoding}, {request}: {arms[-1]['passed'][0]:.0%}, {arms[-1]['run_aways']} run-aways")
     limits = f"{LINES} lines, {TOKENS_PER_LINE * LINES} tokens; no limit of time"
     settings = {

@@ -189,7 +189,10 @@ def test_functions(run: Run, tmp_path: Path) -> None:
     assert [a["arm"].split(", ")[1] for a in found["arms"][::3]] == ["full", "exact", "fast", "full"]
     full, exact = (arm(found, decoding=mode, request="by hand", model="tiny-random") for mode in ("full", "exact"))
     assert (full["passed"], full["tokens"], full["run_aways"]) == (exact["passed"], exact["tokens"], exact["run_aways"])
-    assert [len(each["texts"]) for each in found["completions"]] == [2] * 12
+    assert {len(each["texts"]) for each in found["completions"]} == {2}
+    (same,) = (each["arms"] for each in found["completions"] if "tiny-random, full, by hand" in each["arms"])
+    assert "tiny-random, exact, by hand" in same, "equal texts are kept once"
+    assert sum(len(each["arms"]) for each in found["completions"]) == 12
 
 
 @pytest.mark.parametrize(
