@@ -135,7 +135,10 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
                         **_figures(chosen, indentation, results),
                     }
                 )
-                texts = {_name(function): each["text"] for function, each in zip(chosen, results, strict=True)}
+                texts = {
+                    _name(function): each["text"] and indentation + each["text"]
+                    for function, each in zip(chosen, results, strict=True)
+                }
                 arm = f"{name}, {decoding}, {request}"
                 if (same := next((each for each in completions if each["texts"] == texts), None)) is not None:
                     same["arms"].append(arm)

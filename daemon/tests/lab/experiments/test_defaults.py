@@ -100,7 +100,7 @@ def test_what_cannot_be_measured_is_told(run: Run, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("records", "rows", "file"), [("sides", 8, "README.md"), ("choices", 8, "docs/experiments/defaults.md")]
+    ("records", "rows", "file"), [("sides", 8, "README.md"), ("choices", 12, "docs/experiments/defaults.md")]
 )
 def test_light_and_standard_are_the_readme_s_table_and_the_page_s(records: str, rows: int, file: str) -> None:
     page = Path(__file__).parents[4]
