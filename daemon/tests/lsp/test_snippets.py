@@ -10,7 +10,7 @@ from green_code.lsp import snippets
 from green_code.lsp.documents import Span
 from tests.lsp.front_window import Window, result
 
-MAIN, OTHER = "file:///work/main.py", "file:///work/shop/prices.py"
+MAIN, OTHER = "file:///project/main.py", "file:///project/shop/prices.py"
 PRICES = "".join(f"unrelated_{i} = nothing_{i}\n" for i in range(60)) + (
     "def total_price(basket, discount):\n    price = sum(item.price for item in basket)\n    return price * discount\n"
 )
@@ -19,7 +19,7 @@ TEXT = "from shop.prices import total_price\n\nbasket = load_basket()\nprice = t
 
 def window(**settings: Any) -> Window:
     found = Window()
-    found.front.workspace_folders = ["/work"]
+    found.front.workspace_folders = ["/project"]
     found.engine.reads_snippets = True
     found.front.configure({"suggestions": "eager", **settings})
     found.front.open(OTHER, "python", PRICES)
@@ -60,10 +60,10 @@ def test_an_engine_that_reads_none_gets_none() -> None:
 @pytest.mark.parametrize(
     ("uri", "language", "text", "settings"),
     [
-        ("file:///work/.env.py", "python", PRICES, {"excludedFiles": ["**/.env*"]}),
-        ("file:///work/shop/Prices.java", "java", PRICES, {}),
-        ("file:///work/shop/data.py", "python", PRICES + "\0", {}),
-        ("file:///work/shop/other.py", "python", "alpha = 1\nbeta = 2\n", {}),
+        ("file:///project/.env.py", "python", PRICES, {"excludedFiles": ["**/.env*"]}),
+        ("file:///project/shop/Prices.java", "java", PRICES, {}),
+        ("file:///project/shop/data.py", "python", PRICES + "\0", {}),
+        ("file:///project/shop/other.py", "python", "alpha = 1\nbeta = 2\n", {}),
     ],
     ids=["excluded", "another language", "binary", "nothing alike"],
 )
@@ -101,9 +101,9 @@ def test_a_request_reads_a_bounded_number_of_lines(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(snippets, "_words", counted)
     found = window()
     for i in range(8):
-        found.front.open(f"file:///work/many/{i}.py", "python", PRICES * 100)
+        found.front.open(f"file:///project/many/{i}.py", "python", PRICES * 100)
         found.now += 1
-        found.front.change(f"file:///work/many/{i}.py", Span(6250, 0, 6250, 0), "\n")
+        found.front.change(f"file:///project/many/{i}.py", Span(6250, 0, 6250, 0), "\n")
     counts = list[int]()
     while not (sent := asked(found)["snippets"]):
         counts.append(sum(read))
