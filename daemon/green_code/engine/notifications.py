@@ -87,13 +87,15 @@ class Notifications:
 
     async def _send_energy(self) -> None:
         # Before today's, so that no session has what today's totals lack.
-        counted = [(connection, peer.tally.totals(), peer.last) for connection, peer in self._peers.items()]
+        counted = [
+            (connection, peer.tally.totals(), peer.last) for connection, peer in self._peers.items() if peer.last
+        ]
         today = await asyncio.to_thread(self._ledger.today)
         if self._closed:
             return
         self.check_ledger()
         for connection, session, last in counted:
-            if last is not None and connection in self._peers:
+            if connection in self._peers:
                 agreement = self.status(connection)["agreement"]
                 connection.notify(messages.ENERGY, energy_message(today, session, agreement, last))
 

@@ -63,11 +63,12 @@ _USUAL = default_settings().suggestions
 
 def arms(runtime: Runtime) -> dict[tuple[str, str], Arm]:
     """By mode and stop; `fast` only where there is an agent."""
-    modes = ("full", "exact", "fast") if runtime.agent is not None else ("full", "exact")
-    policies = {"full": "full", "exact": drafting_policy(runtime), "fast": "agent"}
+    policies = {"full": "full", "exact": drafting_policy(runtime)}
+    if runtime.agent is not None:
+        policies["fast"] = "agent"
     return {
-        (mode, stop): Arm(f"{mode}, {stop}", mode, policies[mode], stop=0.0 if stop == NONE else stop, gated=stop != NONE)  # type: ignore[arg-type]
-        for mode in modes for stop in (NONE, *STOPS)
+        (mode, stop): Arm(f"{mode}, {stop}", mode, policy, stop=0.0 if stop == NONE else stop, gated=stop != NONE)  # type: ignore[arg-type]
+        for mode, policy in policies.items() for stop in (NONE, *STOPS)
     }  # fmt: skip
 
 

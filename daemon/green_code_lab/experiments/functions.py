@@ -126,24 +126,17 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
                         single_line=False, max_lines=LINES, max_tokens=TOKENS_PER_LINE * LINES,
                     )  # fmt: skip
                     results.append(model.new_session().complete(params, lambda: None, budget_seconds=float("inf")))
+                texts = [each["text"] and indentation + each["text"] for each in results]
                 arms.append(
                     {
                         "arm": f"{name}, {decoding}",
                         "model": name,
                         "decoding": decoding,
                         "request": request,
-                        **_figures(chosen, indentation, results),
+                        **_figures(chosen, texts, results),
                     }
                 )
-                texts = {
-                    _name(function): each["text"] and indentation + each["text"]
-                    for function, each in zip(chosen, results, strict=True)
-                }
-                arm = f"{name}, {decoding}, {request}"
-                if (same := next((each for each in completions if each["texts"] == texts), None)) is not None:
-                    same["arms"].append(arm)
-                else:
-                    completions.append({"arms": [arm], "texts": texts})
+                _keep(completions, f"{name}, {decoding}, {request}", dict(zip(map(_name, chosen), texts, strict=True)))
                 report(f"{name}, {decoding}, {request}: {arms[-1]['passed'][0]:.0%}, {arms[-1]['run_aways']} run-aways")
     limits = f"{LINES} lines, {TOKENS_PER_LINE * LINES} tokens; no limit of time"
     settings = {
@@ -164,8 +157,16 @@ def _requests(usual: str) -> tuple[tuple[str, float | str, str], ...]:
     return ("by hand", 0.0, "    "), ("by hand, at the margin", 0.0, ""), ("automatic", usual, "    ")
 
 
-def _figures(chosen: list[Function], indentation: str, results: list[CompletionResult]) -> dict[str, Any]:
-    texts = [each["text"] and indentation + each["text"] for each in results]
+def _keep(completions: list[Found], arm: str, texts: dict[str, str]) -> None:
+    """Equal texts are kept once, with the arms that gave them."""
+    for each in completions:
+        if each["texts"] == texts:
+            each["arms"].append(arm)
+            return
+    completions.append({"arms": [arm], "texts": texts})
+
+
+def _figures(chosen: list[Function], texts: list[str], results: list[CompletionResult]) -> dict[str, Any]:
     kinds = Counter(filter(None, (run_away(each.header, text) for each, text in zip(chosen, texts, strict=True))))
     return {
         "shown": fmean(bool(text) for text in texts),
